@@ -1,0 +1,98 @@
+"""The board: the newest decision of every target, read by gRPC handlers without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from autoscaler.core.records import Decision, Mode, Observation, Reason, ServiceId, TargetId
+
+# A decision older than this many periods is not trusted as it stands: its number is held instead.
+STALE_AFTER_PERIODS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What KEDA may be told of one target right now."""
+
+    target: TargetId
+    at_s: float  # when it was decided
+    mode: Mode
+    active: bool
+    replicas: int
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    decision: Decision
+    present: dict[str, int]  # role -> replicas listed, whether they answer or not
+    period_s: float
+    hold_limit_s: float
+
+
+class Board:
+    """Takes decisions from the control loop (a `DecisionSink`), gives answers, wakes push streams on change."""
+
+    def __init__(self) -> None:
+        self._entries: dict[ServiceId, _Entry] = {}
+        self._watchers: dict[ServiceId, set[asyncio.Event]] = {}
+
+    def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:  # noqa: ARG002
+        """Take one decision and wake those who watch its service."""
+        spec = observation.spec
+        former = self._entries.get(decision.service)
+        present = {
+            role.role: len(role.replicas)
+            if role.replicas is not None
+            else (former.present.get(role.role, 0) if former else 0)
+            for role in observation.roles
+        }
+        self._entries[decision.service] = _Entry(decision, present, spec.period_s, spec.hold_limit_s)
+        for event in self._watchers.get(decision.service, ()):
+            event.set()
+
+    def forget(self, service: ServiceId) -> None:
+        """Drop a service that is no longer configured."""
+        self._entries.pop(service, None)
+
+    def decision(self, service: ServiceId) -> Decision | None:
+        """The newest decision of a service as it was made, None before the first."""
+        entry = self._entries.get(service)
+        return entry.decision if entry else None
+
+    def answer(self, target: TargetId, now: float) -> Answer | None:
+        """The answer for one target; None if nothing was ever decided for it.
+
+        A decision older than three periods is held: active, at the largest of its number and the replicas listed; past
+        the hold limit it is unknown.
+        """
+        entry = self._entries.get(target.service)
+        role = entry.decision.role(target.role) if entry else None
+        if entry is None or role is None:
+            return None
+        decision = entry.decision
+        reasons = role.reasons + decision.reasons
+        age_s = now - decision.at_s
+        if decision.mode is Mode.UNKNOWN or age_s <= STALE_AFTER_PERIODS * entry.period_s:
+            return Answer(target, decision.at_s, decision.mode, decision.active, role.replicas, reasons)
+        stale = Reason("stale_decision", "The decision loop is late; its last number is held.", (("age_s", age_s),))
+        mode = Mode.HOLD if age_s <= entry.hold_limit_s else Mode.UNKNOWN
+        held = max(role.replicas, entry.present.get(target.role, 0), 0 if not decision.active else 1)
+        # A confident zero stays a zero: nothing was there and nothing was asked for when the loop stopped.
+        return Answer(target, decision.at_s, mode, decision.active or held > 0, held, (stale, *reasons))
+
+    @contextmanager
+    def watch(self, service: ServiceId) -> Iterator[asyncio.Event]:
+        """An event that is set at every new decision of the service; the watcher clears it."""
+        event = asyncio.Event()
+        watchers = self._watchers.setdefault(service, set())
+        watchers.add(event)
+        try:
+            yield event
+        finally:
+            watchers.discard(event)
+            if not watchers:
+                self._watchers.pop(service, None)

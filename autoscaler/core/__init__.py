@@ -1,0 +1,27 @@
+"""The planner: pure arithmetic from observations to decisions.
+
+The law of this layer: no I/O, no clock, no logging, no globals that change; time and randomness are arguments; numpy
+is the only third party. Data flows one way: observation -> series -> demand, capacity, lead time -> forecast ->
+sizing -> idle -> decision. `Planner` is the one mutable object; the live service, the simulator, the back-test, replay
+and the tests all call the same one.
+
+Words, one per idea, the same in code, chart, metrics and docs:
+
+service      what users ask for; has one role or more (prefill, decode)
+target       one role of a service, the thing with a `/scale`; its id is `namespace/service[/role]`
+replica      one serving unit: a pod, or a LeaderWorkerSet group
+model server the program in a replica
+sample       what one scrape of one replica said
+observation  all samples, replica states and held requests of a service, per role, at one time
+demand       work that arrives, in replica-seconds per second
+capacity     requests/s (or work) a replica carries inside the objective
+objective    TTFT and TPOT limits, and the attainment: the share of offered requests that meets both
+lead time    decision to serving, measured
+horizon      lead time plus one decision period
+forecast     demand over the horizon, as quantiles
+headroom     what is added for the unknown
+floor        replicas the forecast asks for
+backlog      queued work, and what clears it in time
+decision     a replica count per role, one activity, a mode, reasons
+mode         normal, hold (blind for a while), unknown (never seen), shadow (decide, publish, do not act)
+"""

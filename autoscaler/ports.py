@@ -1,0 +1,133 @@
+"""What the control loop needs from the outside, as protocols; implementations live in collect, history, telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from autoscaler.core.records import Decision, HeldReading, Observation, Sample, ServiceId, TargetId, Wake
+
+
+class Clock(Protocol):
+    """Time, as an object: see `autoscaler.clock.LoopClock`."""
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch."""
+        ...
+
+    async def sleep(self, delay_s: float) -> None:
+        """Sleep for `delay_s` seconds of this clock."""
+        ...
+
+    def wall_s(self, delay_s: float) -> float:
+        """Seconds of the event loop that `delay_s` seconds of this clock take."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One page to scrape: whose it is, where it is, how to get in."""
+
+    replica_id: str
+    url: str  # of the metrics page
+    server: str = "auto"  # profile name, or auto
+    access: str = ""  # name of an access entry in the operator's file; "": none needed
+    # Replicas of one deployment print the same series: they share one parser dictionary by this key.
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeState:
+    """The newest that one endpoint said, and how its last attempt went."""
+
+    sample: Sample | None = None
+    failure: str | None = None  # one sentence: who is at fault, found, expected; None: the last attempt succeeded
+    refused: bool = False  # nothing listens, or 503: what a server that loads its model looks like
+    attempts: int = 0
+    failures_in_a_row: int = 0
+
+
+class SampleSource(Protocol):
+    """Scrapes endpoints in the background."""
+
+    def watch(self, owner: str, endpoints: Iterable[Endpoint]) -> None:
+        """Replace the endpoints that `owner` wants scraped; an empty set ends them."""
+        ...
+
+    def state(self, replica_id: str) -> ScrapeState:
+        """The newest state of one endpoint; an empty state before the first attempt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListedReplica:
+    """One replica that a list names."""
+
+    replica_id: str
+    metrics_url: str
+    created_at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The replicas of one target as last read, and how old that is."""
+
+    replicas: tuple[ListedReplica, ...] | None  # None: never read successfully
+    at_s: float | None  # when it was last read successfully
+    failure: str | None = None  # why the last attempt failed
+
+
+class ReplicaSource(Protocol):
+    """Names the replicas of one target; kept fresh in the background."""
+
+    def listing(self) -> Listing:
+        """The newest listing; the last good one stays after a failure."""
+        ...
+
+
+class HeldSource(Protocol):
+    """Reads what gateways hold for services; kept fresh in the background."""
+
+    def readings(self, service: ServiceId) -> tuple[HeldReading, ...]:
+        """The newest reading of every wake source that speaks for the service."""
+        ...
+
+
+class WakeSource(Protocol):
+    """Calls of the wake API that have not expired."""
+
+    def wakes(self, service: ServiceId, now: float) -> tuple[Wake, ...]:
+        """Live wakes of the service."""
+        ...
+
+
+class StateStore(Protocol):
+    """Keeps planner snapshots across restarts."""
+
+    async def load(self, service: ServiceId) -> bytes | None:
+        """The newest snapshot of the service, None if there is none."""
+        ...
+
+    async def save(self, service: ServiceId, snapshot: bytes, at_s: float) -> None:
+        """Keep a snapshot; replaces the former one."""
+        ...
+
+
+class DecisionSink(Protocol):
+    """Takes every decision: the board KEDA is answered from, metrics, the flight recorder."""
+
+    def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:
+        """Take one decision with the observation that led to it; must not block."""
+        ...
+
+
+class TargetDirectory(Protocol):
+    """Knows which target a KEDA call means."""
+
+    def resolve(self, namespace: str, name: str, metadata: Mapping[str, str]) -> TargetId:
+        """The target of a ScaledObject's trigger; applies what its metadata sets.
+
+        Raises ConfigError (the trigger names no target of ours, another namespace, or a malformed value).
+        """
+        ...
