@@ -1,5 +1,158 @@
-"""Command line."""
+"""Command line: serve, demo, replay. Sub-commands import what they need only when they run."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from autoscaler import __version__
+from autoscaler.core.errors import AutoscalerError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sizes LLM inference fleets to a latency objective, as a KEDA external scaler.",
+)
+
+
+def _env(name: str) -> str:
+    return f"LLM_AUTOSCALER_{name}"
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    Console().print(__version__, highlight=False)
+
+
+@app.command()
+def serve(
+    targets: Annotated[
+        Path, typer.Option(envvar=_env("TARGETS"), help="YAML file of services, their replicas and objectives.")
+    ],
+    grpc: Annotated[
+        str, typer.Option(envvar=_env("GRPC"), metavar="HOST:PORT", help="Where KEDA calls us.")
+    ] = "0.0.0.0:6000",
+    http: Annotated[
+        str, typer.Option(envvar=_env("HTTP"), metavar="HOST:PORT", help="Where /metrics, health and the wake API are.")
+    ] = "0.0.0.0:8080",
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=_env("STATE_DIR"),
+            help="Folder for learned state and the flight record. Default: ~/.local/state/llm-autoscaler.",
+        ),
+    ] = None,
+    flight_record: Annotated[
+        bool, typer.Option(envvar=_env("FLIGHT_RECORD"), help="Keep observations and decisions for replay.")
+    ] = True,
+    flight_record_bytes: Annotated[
+        int, typer.Option(envvar=_env("FLIGHT_RECORD_BYTES"), min=1_000_000, help="Most bytes the record may take.")
+    ] = 256 * 1024 * 1024,
+    tls_cert: Annotated[
+        Path | None, typer.Option(envvar=_env("TLS_CERT"), help="PEM certificate of the gRPC server; re-read on change.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar=_env("TLS_KEY"), help="PEM key of that certificate.")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("TLS_CLIENT_CA"), help="PEM authorities that callers must be signed by (mTLS)."),
+    ] = None,
+    wake_token_file: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("WAKE_TOKEN_FILE"), help="Bearer token of the wake API; without it the API is off."),
+    ] = None,
+    log_format: Annotated[
+        str, typer.Option(envvar=_env("LOG_FORMAT"), metavar="json|console|auto", help="auto: console on a terminal.")
+    ] = "auto",
+    log_level: Annotated[
+        str, typer.Option(envvar=_env("LOG_LEVEL"), metavar="debug|info|warning|error", help="Least severity shown.")
+    ] = "info",
+    grace_s: Annotated[
+        float, typer.Option(envvar=_env("GRACE_S"), min=0, help="Seconds that calls in flight get at shutdown.")
+    ] = 20.0,
+) -> None:
+    """Serve KEDA: read model servers, decide, answer.
+
+    Every option can also be set by the environment variable named beside it; the option wins.
+    """
+    from autoscaler.config.server import serve_settings  # noqa: PLC0415
+    from autoscaler.service import serve_until_stopped  # noqa: PLC0415
+
+    try:
+        settings = serve_settings(
+            targets=targets,
+            grpc=grpc,
+            http=http,
+            state_dir=state_dir,
+            flight_record=flight_record,
+            flight_record_bytes=flight_record_bytes,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_client_ca=tls_client_ca,
+            wake_token_file=wake_token_file,
+            log_format=log_format,
+            log_level=log_level,
+            grace_s=grace_s,
+        )
+        asyncio.run(serve_until_stopped(settings))
+    except AutoscalerError as error:
+        _fail(error)
+
+
+@app.command()
+def demo(
+    plain: Annotated[bool, typer.Option("--plain", help="Progress lines instead of the live view.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of start-up times.")] = 1,
+    summary: Annotated[Path | None, typer.Option(help="Write the figures there as JSON.")] = None,
+    chart: Annotated[Path, typer.Option(help="Where the chart goes (one HTML file).")] = Path("autoscaler-demo.html"),
+    acceleration: Annotated[
+        float | None, typer.Option(min=1, max=60, help="Times faster than life; default: as fast as this machine can.")
+    ] = None,
+) -> None:
+    """Run the whole loop on a real trace, without a cluster: from zero, through the peak, back to zero."""
+    from autoscaler.lab.demo import run_demo  # noqa: PLC0415
+
+    try:
+        run_demo(plain=plain, seed=seed, summary_file=summary, chart_file=chart, acceleration=acceleration)
+    except AutoscalerError as error:
+        _fail(error)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A flight record, or a folder of its rotated files.")],
+    every: Annotated[bool, typer.Option("--all", help="Print unchanged decisions too.")] = False,
+) -> None:
+    """Feed a flight record to today's planner and print every decision that changed."""
+    from autoscaler.telemetry.replay import print_replay  # noqa: PLC0415
+
+    try:
+        print_replay(file, Console(), every=every)
+    except AutoscalerError as error:
+        _fail(error)
+
+
+def _fail(error: AutoscalerError) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, markup=True, soft_wrap=True)
+    raise typer.Exit(2)
 
 
 def main() -> None:
     """Run the command line."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
