@@ -63,7 +63,8 @@ def serve(
         int, typer.Option(envvar=_env("FLIGHT_RECORD_BYTES"), min=1_000_000, help="Most bytes the record may take.")
     ] = 256 * 1024 * 1024,
     tls_cert: Annotated[
-        Path | None, typer.Option(envvar=_env("TLS_CERT"), help="PEM certificate of the gRPC server; re-read on change.")
+        Path | None,
+        typer.Option(envvar=_env("TLS_CERT"), help="PEM certificate of the gRPC server; re-read on change."),
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(envvar=_env("TLS_KEY"), help="PEM key of that certificate.")] = None,
     tls_client_ca: Annotated[

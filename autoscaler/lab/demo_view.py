@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -47,7 +48,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
         return ""
     columns = min(width, len(values))
     edges = [round(i * len(values) / columns) for i in range(columns + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     top = max(means)
     if top <= 0:
         return SPARK[0] * columns
@@ -75,7 +76,9 @@ class PlainView:
     def show(self, run: Run, moment: Moment) -> None:
         """Print new scaling steps, and the state once a trace minute."""
         for step in run.steps[self._steps :]:
-            self.note(f"[{clock_text(step.at_s):>5}] replicas {step.before} -> {step.after} by {step.by}: {step.reason}")
+            self.note(
+                f"[{clock_text(step.at_s):>5}] replicas {step.before} -> {step.after} by {step.by}: {step.reason}"
+            )
         self._steps = len(run.steps)
         if moment.at_s < self._next_s:
             return
