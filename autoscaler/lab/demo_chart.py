@@ -40,6 +40,7 @@ class _Line:
     points: Sequence[tuple[float, float]]
     stepped: bool = False
     filled: bool = False
+    dashed: bool = False  # drawn over another line that it often equals
 
 
 def _path(line: _Line, x_of: _Scale, y_of: _Scale) -> str:
@@ -51,12 +52,13 @@ def _path(line: _Line, x_of: _Scale, y_of: _Scale) -> str:
         parts.append(f"{'L' if i else 'M'}{x_of(x):.1f},{y_of(y):.1f}")
         last_y = y
     path = "".join(parts)
-    style = f"stroke:var({line.colour})"
+    style = f"stroke:var({line.colour})" + (";stroke-dasharray:4 4" if line.dashed else "")
+    drawn = f'<path class="line" d="{path}" style="{style}"/>'
     if line.filled and line.points:
         base = y_of(0)
         area = f"{path}L{x_of(line.points[-1][0]):.1f},{base:.1f}L{x_of(line.points[0][0]):.1f},{base:.1f}Z"
-        return f'<path d="{area}" style="fill:var({line.colour});opacity:.15"/><path class="line" d="{path}" style="{style}"/>'
-    return f'<path class="line" d="{path}" style="{style}"/>'
+        return f'<path d="{area}" style="fill:var({line.colour});opacity:.15"/>{drawn}'
+    return drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,9 @@ def write_chart(path: Path, run: Run, summary: Summary) -> None:
     moments = run.moments or [Moment(0, 0, 0, 0, 0, 0, 0, "", "")]
     span = (0.0, max(run.trace_s, moments[-1].at_s))
     replicas = [
-        _Line("asked", "--asked", [(m.at_s, m.asked) for m in moments], stepped=True),
-        _Line("set by KEDA and HPA", "--spec", [(m.at_s, m.spec) for m in moments], stepped=True),
         _Line("ready", "--ready", [(m.at_s, m.ready) for m in moments], stepped=True, filled=True),
+        _Line("set by KEDA and HPA", "--spec", [(m.at_s, m.spec) for m in moments], stepped=True),
+        _Line("asked", "--asked", [(m.at_s, m.asked) for m in moments], stepped=True, dashed=True),
     ]
     rate = [_Line("requests/s", "--rate", [(m.at_s, m.arrivals_rps) for m in moments], filled=True)]
     held = [_Line("held while nothing was ready", "--held", [(m.at_s, m.held) for m in moments], filled=True)]

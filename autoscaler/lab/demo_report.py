@@ -96,7 +96,8 @@ def _lines(run: Run, summary: Summary) -> list[tuple[str, str]]:
         (
             "clock",
             f"{summary.acceleration:.1f}x for {summary.wall_s:.0f} s; event-loop lag p99 "
-            f"{1000 * summary.loop_lag_p99_s:.1f} ms x {summary.acceleration:.1f} = {summary.lag_share_of_ttft:.1%} of the TTFT limit",
+            f"{1000 * summary.loop_lag_p99_s:.1f} ms x {summary.acceleration:.1f} = "
+            f"{summary.lag_share_of_ttft:.1%} of the TTFT limit",
         ),
     ]
     return lines
