@@ -1,0 +1,95 @@
+"""Cumulative histograms with coarse buckets: what they say, and how sure that is.
+
+Law: a share read from buckets is an interval, never a point; only histograms with equal bounds are combined.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from dataclasses import dataclass
+
+from autoscaler.core.records import Histogram
+from autoscaler.core.series import usable
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of observations: it lies in [low, high]; `middle` interpolates inside the bucket. `count` observations."""
+
+    low: float
+    middle: float
+    high: float
+    count: float
+
+
+def sound(histogram: Histogram | None) -> bool:
+    """Whether a histogram can be true: rising bounds, counts that never fall, finite numbers."""
+    if histogram is None or not histogram.bounds or len(histogram.bounds) != len(histogram.counts):
+        return False
+    bounds, counts = histogram.bounds, histogram.counts
+    return (
+        all(usable(count) for count in counts)
+        and usable(histogram.total)
+        and not any(math.isnan(bound) for bound in bounds)
+        and all(a < b for a, b in zip(bounds, bounds[1:], strict=False))
+        and all(a <= b for a, b in zip(counts, counts[1:], strict=False))
+    )
+
+
+def increase(former: Histogram | None, current: Histogram | None) -> Histogram | None:
+    """What was observed between two pages; None when that cannot be told (a restart, other bounds, nothing)."""
+    if former is None or current is None or former.bounds != current.bounds:
+        return None
+    if current.counts[-1] < former.counts[-1] or current.total < former.total:
+        return None
+    counts = [now - then for then, now in zip(former.counts, current.counts, strict=True)]
+    if any(later < earlier for earlier, later in zip(counts, counts[1:], strict=False)) or counts[0] < 0:
+        return None
+    return Histogram(current.bounds, tuple(counts), current.total - former.total)
+
+
+def merge(one: Histogram | None, other: Histogram | None) -> Histogram | None:
+    """Both together; the first alone when their bounds differ."""
+    if one is None or other is None:
+        return other if one is None else one
+    if one.bounds != other.bounds:
+        return one
+    counts = tuple(a + b for a, b in zip(one.counts, other.counts, strict=True))
+    return Histogram(one.bounds, counts, one.total + other.total)
+
+
+def scale(histogram: Histogram, factor: float) -> Histogram:
+    """The same shape with `factor` times the weight: how old observations fade."""
+    return Histogram(histogram.bounds, tuple(c * factor for c in histogram.counts), histogram.total * factor)
+
+
+def share_within(histogram: Histogram | None, limit: float) -> Share | None:
+    """The share of observations <= limit; None without observations."""
+    if histogram is None or histogram.counts[-1] <= 0:
+        return None
+    bounds, counts = histogram.bounds, histogram.counts
+    total = counts[-1]
+    upper = bisect.bisect_left(bounds, limit)
+    if upper < len(bounds) and bounds[upper] == limit:
+        exact = counts[upper] / total
+        return Share(exact, exact, exact, total)
+    below = counts[upper - 1] if upper else 0.0
+    floor = bounds[upper - 1] if upper else 0.0
+    if upper >= len(bounds) or math.isinf(bounds[upper]):
+        # Past the last finite bound nothing is known of the rest.
+        return Share(below / total, below / total, 1.0 if upper < len(bounds) else below / total, total)
+    above = counts[upper]
+    middle = below + (above - below) * (limit - floor) / (bounds[upper] - floor)
+    return Share(below / total, middle / total, above / total, total)
+
+
+def joint(one: Share, other: Share) -> Share:
+    """The share that meets both limits: two separate histograms leave it in [max(0, a + b - 1), min(a, b)].
+
+    The middle takes the two misses as independent.
+    """
+    low = max(0.0, one.low + other.low - 1.0)
+    high = min(one.high, other.high)
+    middle = min(high, max(low, one.middle * other.middle))
+    return Share(low, middle, high, min(one.count, other.count))
