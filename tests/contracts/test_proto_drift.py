@@ -1,0 +1,33 @@
+"""The committed protocol code is what the proto generates."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+TOOLS = {"grpcio-tools": "1.68.1", "mypy-protobuf": "3.6.0"}
+
+
+def test_the_committed_code_is_what_the_proto_generates(tmp_path: Path) -> None:
+    for package, wanted in TOOLS.items():
+        try:
+            found = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"{package} is not installed; generation is checked where it is {wanted}")
+        if found != wanted:
+            pytest.skip(f"{package} is {found}; generation is checked where it is {wanted}")
+    program = (
+        "from pathlib import Path; from scaler_proto.generate import generate; import sys;"
+        f"sys.exit(generate(Path({str(ROOT)!r}), Path({str(tmp_path)!r})))"
+    )
+    # A process of its own: protoc registers global state, and its import warns about pkg_resources.
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, cwd=ROOT)
+    names = [f"externalscaler_pb2{rest}" for rest in (".py", ".pyi", "_grpc.py", "_grpc.pyi")]
+    for name in names:
+        fresh = (tmp_path / "scaler_proto" / name).read_text()
+        assert fresh == (ROOT / "scaler_proto" / name).read_text(), f"{name}: run python -m scaler_proto.generate"
