@@ -25,3 +25,7 @@ backlog      queued work, and what clears it in time
 decision     a replica count per role, one activity, a mode, reasons
 mode         normal, hold (blind for a while), unknown (never seen), shadow (decide, publish, do not act)
 """
+
+from autoscaler.core.planner import Planner
+
+__all__ = ["Planner"]

@@ -6,6 +6,7 @@ Law: a share read from buckets is an interval, never a point; only histograms wi
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from autoscaler.core.series import usable
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share of observations: it lies in [low, high]; `middle` interpolates inside the bucket. `count` observations."""
+    """A share of `count` observations: it lies in [low, high]; `middle` interpolates inside the bucket."""
 
     low: float
     middle: float
@@ -32,8 +33,8 @@ def sound(histogram: Histogram | None) -> bool:
         all(usable(count) for count in counts)
         and usable(histogram.total)
         and not any(math.isnan(bound) for bound in bounds)
-        and all(a < b for a, b in zip(bounds, bounds[1:], strict=False))
-        and all(a <= b for a, b in zip(counts, counts[1:], strict=False))
+        and all(a < b for a, b in itertools.pairwise(bounds))
+        and all(a <= b for a, b in itertools.pairwise(counts))
     )
 
 
@@ -44,7 +45,7 @@ def increase(former: Histogram | None, current: Histogram | None) -> Histogram |
     if current.counts[-1] < former.counts[-1] or current.total < former.total:
         return None
     counts = [now - then for then, now in zip(former.counts, current.counts, strict=True)]
-    if any(later < earlier for earlier, later in zip(counts, counts[1:], strict=False)) or counts[0] < 0:
+    if any(later < earlier for earlier, later in itertools.pairwise(counts)) or counts[0] < 0:
         return None
     return Histogram(current.bounds, tuple(counts), current.total - former.total)
 

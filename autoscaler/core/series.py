@@ -54,7 +54,7 @@ class Window:
         return sum(max(0.0, entry[1] - max(entry[0], since_s)) for entry in self.entries)
 
     def totals(self, now: float, over_s: float, count: int = 1) -> tuple[float, list[float]]:
-        """Seconds covered in the last `over_s`, and the sum of each quantity in them; a cut entry counts by its share."""
+        """Seconds covered in the last `over_s`, and the sum of each quantity; a cut entry counts by its share."""
         since_s, seconds, sums = now - over_s, 0.0, [0.0] * count
         for entry in reversed(self.entries):
             from_s, to_s = entry[0], entry[1]

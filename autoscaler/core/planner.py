@@ -1,0 +1,323 @@
+"""The planner: one mutable object per service, from observations to decisions.
+
+Law: `observe` is deterministic; the same observations and times give the same decisions, also after a restore.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autoscaler.core import snapshot as snapshots
+from autoscaler.core.records import (
+    Decision,
+    HeldReading,
+    Mode,
+    Observation,
+    Reason,
+    RoleDecision,
+    RoleObservation,
+    RoleSpec,
+    ServiceMode,
+    ServiceSpec,
+)
+from autoscaler.core.series import Window, increase, usable
+from autoscaler.core.sizing import RoleState, Sized, size
+from autoscaler.core.tracking import Tick, observe_role
+
+WAKING_PERIOD_S = 1.0
+HELD_RATE_S = 30.0  # a gateway's arrivals are averaged over this at most: at a wake-up seconds count
+HELD_RATE_LEAST_S = 2.0
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The last reading of one wake source."""
+
+    at_s: float
+    arrivals: float | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """Everything a planner remembers."""
+
+    now_s: float = 0.0
+    roles: dict[str, RoleState] = field(default_factory=dict)
+    gateways: dict[str, Gateway] = field(default_factory=dict)
+    held_arrivals: Window = field(default_factory=lambda: Window(240.0, 1.0))
+    watched_since_s: float | None = None  # first time the replicas were read: history begins
+    known_at_s: float | None = None  # last time the service was not blind
+    busy_at_s: float | None = None  # last time anything ran, waited, was held, woken or loading
+    blind_since_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What waits outside the replicas."""
+
+    held: float
+    rate_rps: float | None
+    blind: bool  # a wake source is set but has not spoken lately
+    woken: int
+
+
+class Planner:
+    """Plans one service: `observe(observation, now) -> Decision`, `snapshot()`, `restore()`."""
+
+    def __init__(self) -> None:
+        self._state = State()
+
+    def snapshot(self) -> bytes:
+        """The learned state as versioned JSON; opaque to everybody else."""
+        return snapshots.dump(self._state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Take up a snapshot. Raises SnapshotError and changes nothing if it cannot be used."""
+        self._state = snapshots.load(State, snapshot)
+
+    def observe(self, observation: Observation, now: float) -> Decision:
+        """Decide at `now` (seconds); a time before the last one is taken as the last one."""
+        state, spec = self._state, observation.spec
+        tick_s = max(0.0, now - state.now_s) if state.now_s else 0.0
+        now = state.now_s = max(now, state.now_s)
+        outside = self._outside(observation, now)
+        observed = {role.role: role for role in observation.roles}
+        limits = (spec.objective.ttft_s, spec.objective.tpot_s)
+        ticks: dict[str, Tick] = {}
+        for role in spec.roles:
+            role_state = state.roles.setdefault(role.role, RoleState())
+            seen = observed.get(role.role, RoleObservation(role.role))
+            ticks[role.role] = observe_role(role_state.tracked, seen, now, spec.stale_after_s, limits)
+        blocked = self._stopped(spec, observed, now) or self._blind(spec, observed, ticks, outside, now)
+        if blocked:
+            return blocked
+        if state.watched_since_s is None:
+            state.watched_since_s = now
+        state.known_at_s, state.blind_since_s = now, None
+        return self._decide(spec, observed, ticks, outside, now, tick_s)
+
+    # --- what waits outside ------------------------------------------------------------------------------------------
+
+    def _outside(self, observation: Observation, now: float) -> _Outside:
+        state, spec = self._state, observation.spec
+        held, fresh = 0.0, 0
+        for reading in observation.held:
+            self._gateway(reading)
+            if now - reading.at_s <= spec.stale_after_s and (usable(reading.held) or usable(reading.arrivals)):
+                fresh += 1
+                held += reading.held if usable(reading.held) and reading.held is not None else 0.0
+        rate_rps = None
+        covered_s, (arrived,) = state.held_arrivals.totals(now, HELD_RATE_S)
+        if covered_s > 0:
+            # At a wake-up the window reaches back to an empty past: seconds count from the first arrival.
+            since_s = next((e[0] for e in state.held_arrivals.entries if e[2] > 0 and e[1] > now - HELD_RATE_S), now)
+            rate_rps = arrived / max(HELD_RATE_LEAST_S, min(covered_s, now - since_s))
+        woken = max((wake.replicas for wake in observation.wakes if wake.expires_at_s > now), default=0)
+        return _Outside(held, rate_rps, spec.has_wake_source and fresh == 0, woken)
+
+    def _gateway(self, reading: HeldReading) -> None:
+        state = self._state
+        if reading.arrivals is not None and not usable(reading.arrivals):
+            return
+        last = state.gateways.get(reading.source)
+        state.gateways[reading.source] = Gateway(reading.at_s, reading.arrivals)
+        if last is None or reading.at_s <= last.at_s:
+            return
+        arrived = increase(last.arrivals, reading.arrivals)
+        if arrived is not None:
+            state.held_arrivals.add(last.at_s, reading.at_s, arrived)
+
+    # --- no data -----------------------------------------------------------------------------------------------------
+
+    def _stopped(self, spec: ServiceSpec, observed: dict[str, RoleObservation], now: float) -> Decision | None:
+        if not observed or not all(role.stopped for role in observed.values()):
+            return None
+        reason = Reason("stopped", "the workload is gone or stopped by its owner: nothing is asked of it")
+        roles = tuple(RoleDecision(role.role, 0) for role in spec.roles)
+        return Decision(spec.service, now, Mode.HOLD, False, roles, (reason,), (), spec.period_s)
+
+    def _blind(
+        self,
+        spec: ServiceSpec,
+        observed: dict[str, RoleObservation],
+        ticks: dict[str, Tick],
+        outside: _Outside,
+        now: float,
+    ) -> Decision | None:
+        """Hold while blind, unknown after the hold limit or when never seen; None when enough is known."""
+        state = self._state
+        why = _why_blind(spec, observed, ticks, outside)
+        if why is None:
+            return None
+        if state.blind_since_s is None:
+            state.blind_since_s = now
+        blind_s = now - state.blind_since_s
+        held = tuple(self._held(role, observed.get(role.role), ticks[role.role]) for role in spec.roles)
+        known = state.known_at_s is not None
+        if not known or blind_s > spec.hold_limit_s:
+            text = f"{why}, for {blind_s:.0f} s" if known else f"{why}, and it never was otherwise"
+            reasons: tuple[Reason, ...] = (Reason("unknown", text, (("blind_s", blind_s),)),)
+            return Decision(spec.service, now, Mode.UNKNOWN, any(r.replicas for r in held), held, reasons)
+        reasons = (Reason("hold", f"{why}: what is there is kept", (("blind_s", blind_s),)),)
+        active = any(role.replicas > 0 for role in held)
+        return Decision(spec.service, now, Mode.HOLD, active, held, reasons, (), spec.period_s)
+
+    def _held(self, role: RoleSpec, seen: RoleObservation | None, tick: Tick) -> RoleDecision:
+        last = self._state.roles[role.role].last_replicas
+        counts = [tick.listed, last]
+        if seen is not None:
+            counts += [seen.spec_replicas or 0, seen.status_replicas or 0]
+        return RoleDecision(role.role, min(role.max_replicas, max(counts)))
+
+    # --- enough is known ---------------------------------------------------------------------------------------------
+
+    def _decide(
+        self,
+        spec: ServiceSpec,
+        observed: dict[str, RoleObservation],
+        ticks: dict[str, Tick],
+        outside: _Outside,
+        now: float,
+        tick_s: float,
+    ) -> Decision:
+        state = self._state
+        sized: dict[str, Sized] = {}
+        for role in spec.roles:
+            sized[role.role] = size(
+                state.roles[role.role],
+                role,
+                spec.objective,
+                ticks[role.role],
+                held=outside.held if role.role != "decode" else 0.0,
+                held_rps=outside.rate_rps,
+                now=now,
+                lead_prior_s=spec.lead_time_prior_s,
+                tick_s=tick_s,
+            )
+        active, why = self._active(spec, ticks, outside, sized, now)
+        roles = []
+        for role in spec.roles:
+            clamped = self._clamp(
+                spec, role, observed.get(role.role), ticks[role.role], sized[role.role], outside, active, now
+            )
+            roles.append(clamped)
+            self._remember(state.roles[role.role], clamped.replicas, ticks[role.role], now)
+        waking = active and any(t.coming or not t.ready for t in ticks.values())
+        waking = waking and (outside.held > 0 or any(t.waiting > 0 for t in ticks.values()))
+        mode = Mode.SHADOW if spec.mode is ServiceMode.SHADOW else Mode.NORMAL
+        estimates = tuple(sized[role.role].estimates for role in spec.roles)
+        next_in_s = WAKING_PERIOD_S if waking else spec.period_s
+        return Decision(spec.service, now, mode, active, tuple(roles), why, estimates, next_in_s)
+
+    def _remember(self, role: RoleState, replicas: int, tick: Tick, now: float) -> None:
+        present = len(tick.ready) + len(tick.coming) + len(tick.blind)
+        tracked = role.tracked
+        if replicas > max(present, role.last_replicas) and tracked.asked_at_s is None:
+            tracked.asked_at_s = now
+        elif replicas <= present:
+            tracked.asked_at_s = None
+        role.last_replicas, role.decided_at_s = replicas, now
+
+    def _active(
+        self, spec: ServiceSpec, ticks: dict[str, Tick], outside: _Outside, sized: dict[str, Sized], now: float
+    ) -> tuple[bool, tuple[Reason, ...]]:
+        """Whether the service runs at all, and why; zero needs a way back and an idle time as long as a start pays."""
+        state = self._state
+        if any(role.min_replicas > 0 for role in spec.roles):
+            return True, ()
+        busy = _busy(ticks, outside)
+        if busy:
+            state.busy_at_s = now
+            return True, (Reason("busy", busy),)
+        present = any(tick.listed for tick in ticks.values())
+        if not (spec.has_wake_source or spec.zero_without_wake_source):
+            return True, (Reason("no_wake_source", "nothing speaks for the service at zero, so the floor is 1"),)
+        if not present and state.busy_at_s is None:
+            return False, (Reason("zero", "nothing runs and nothing is asked for"),)
+        # Break-even: idling costs what a start costs after one lead time (rent or buy).
+        keep_s = spec.keep_warm_s if spec.keep_warm_s is not None else max(s.lead_time_s for s in sized.values())
+        since_s = max(t for t in (state.busy_at_s, state.watched_since_s) if t is not None)
+        idle_s = now - since_s
+        numbers = (("idle_s", idle_s), ("keep_warm_s", keep_s))
+        if present and idle_s < keep_s:
+            code = "keep_warm" if state.busy_at_s is not None else "first_sight"
+            return True, (Reason(code, f"idle for {idle_s:.0f} s of the {keep_s:.0f} s it is kept warm", numbers),)
+        return False, (Reason("zero", f"idle for {idle_s:.0f} s, longer than {keep_s:.0f} s", numbers),)
+
+    def _clamp(
+        self,
+        spec: ServiceSpec,
+        role: RoleSpec,
+        seen: RoleObservation | None,
+        tick: Tick,
+        sized: Sized,
+        outside: _Outside,
+        active: bool,
+        now: float,
+    ) -> RoleDecision:
+        """The count within every bound; each bound that acts names itself."""
+        if not active:
+            return RoleDecision(role.role, 0, sized.reasons)
+        reasons = list(sized.reasons)
+        count = sized.replicas
+        count = _raise(count, 1, "active_floor", "an active service has at least one replica", reasons)
+        count = _raise(count, outside.woken, "wake", f"{outside.woken} replicas are woken by the API", reasons)
+        if self._first_sight(spec, sized, now) and tick.listed > count:
+            text = f"{tick.listed} replicas serve and their history is short: none is taken away yet"
+            count = _raise(count, tick.listed, "first_sight", text, reasons)
+        count = _raise(count, role.min_replicas, "min_replicas", f"minReplicas is {role.min_replicas}", reasons)
+        most, name = role.max_replicas, "max_replicas"
+        if seen is not None and seen.max_replicas_now is not None and seen.max_replicas_now < most:
+            most, name = max(0, seen.max_replicas_now), "max_replicas_now"
+        if count > most:
+            reasons.append(Reason(name, f"{count} are needed, {most} are allowed", (("needed", float(count)),)))
+            count = most
+        if tick.duplicates:
+            reasons.append(Reason("duplicates", f"{tick.duplicates} replicas are listed twice and counted once"))
+        if tick.discarded:
+            reasons.append(Reason("discarded", f"{tick.discarded} values on pages cannot be true and were left out"))
+        return RoleDecision(role.role, count, tuple(reasons))
+
+    def _first_sight(self, spec: ServiceSpec, sized: Sized, now: float) -> bool:
+        keep_s = spec.keep_warm_s if spec.keep_warm_s is not None else sized.lead_time_s
+        since_s = self._state.watched_since_s
+        return since_s is not None and now - since_s < keep_s
+
+
+def _why_blind(
+    spec: ServiceSpec, observed: dict[str, RoleObservation], ticks: dict[str, Tick], outside: _Outside
+) -> str | None:
+    for role in spec.roles:
+        seen, tick = observed.get(role.role), ticks[role.role]
+        name = f"role {role.role}" if role.role else "the service"
+        if seen is None or seen.replicas is None:
+            return f"the replica list of {name} cannot be read"
+        if tick.blind and not tick.ready:
+            return f"none of the {len(tick.blind)} replicas of {name} that served answers"
+    if outside.blind and not any(tick.listed for tick in ticks.values()) and outside.woken == 0:
+        return "nothing runs, and the wake source does not answer"
+    return None
+
+
+def _busy(ticks: dict[str, Tick], outside: _Outside) -> str | None:
+    """One sentence on what keeps the service up, None if nothing does."""
+    if outside.held > 0:
+        return f"{outside.held:.0f} requests are held"
+    if outside.woken > 0:
+        return "it was woken by the API"
+    running = sum(t.running + t.waiting for t in ticks.values())
+    if running > 0:
+        return f"{running:.0f} requests run or wait"
+    coming = sum(len(t.coming) for t in ticks.values())
+    if coming:
+        return f"{coming} replicas are loading"
+    if any(t.blind for t in ticks.values()):
+        return "some replicas do not answer"
+    return None
+
+
+def _raise(count: int, least: int, code: str, text: str, reasons: list[Reason]) -> int:
+    if count >= least:
+        return count
+    reasons.append(Reason(code, text, (("found", float(count)), ("least", float(least)))))
+    return least

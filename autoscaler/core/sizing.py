@@ -1,0 +1,219 @@
+"""From what is tracked to a replica count for one role: demand over capacity, backlog, what is coming, what is surplus.
+
+Law: up at once and in one step, down only what has been surplus for its break-even time; every clamp is a reason.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from autoscaler.core.capacity import Capacity, Mix, ReplicaModel, replica_model
+from autoscaler.core.priors import Limits, prior
+from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
+from autoscaler.core.series import SlidingMax
+from autoscaler.core.tracking import Tick, Tracked
+
+ASSUMED_MIX = Mix(1000.0, 200.0)  # until sizes were seen: near the Azure 2023 conversation mix (1246, 204)
+SHORT_S, LONG_S = 60.0, 240.0  # persistence of the larger of two means: fast up, steady down
+SURPLUS_MARGIN = 1.05  # a replica is surplus only if the rest would carry 5 % more, so noise does not flap
+CLEAR_S = 45.0  # a backlog is worked off within this time
+SLOWNESS_BOUNDS = (0.4, 3.0)
+HEADROOM_BOUNDS = (0.7, 1.25)
+LEARN_S = 180.0  # time constant of the corrections
+LEAST_STARTS_QUANTILE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """The count one role needs, before service-wide rules."""
+
+    replicas: int
+    reasons: tuple[Reason, ...]
+    estimates: Estimates
+    lead_time_s: float
+    rate_rps: float
+
+
+@dataclass(slots=True)
+class RoleState:
+    """Everything remembered of one role."""
+
+    tracked: Tracked = field(default_factory=Tracked)
+    wanted: SlidingMax = field(default_factory=SlidingMax)
+    last_replicas: int = 0
+    decided_at_s: float | None = None
+
+
+def lead_time_s(tracked: Tracked, prior_s: float) -> float:
+    """Decision to serving at the 90th percentile of what was measured; the prior until one start was seen."""
+
+    def quantile(values: list[float]) -> float:
+        ordered = sorted(values)
+        return ordered[min(len(ordered) - 1, math.ceil(LEAST_STARTS_QUANTILE * len(ordered)) - 1)]
+
+    start_s = quantile(tracked.starts_s) if tracked.starts_s else prior_s
+    return start_s + (quantile(tracked.reacts_s) if tracked.reacts_s else 0.0)
+
+
+def mix_of(tracked: Tracked, now: float, role: str) -> tuple[Mix, bool]:
+    """The sizes of recent requests, and whether they are assumed rather than measured."""
+    _, (requests, prompt, cached, generated) = tracked.sizes.totals(now, tracked.sizes.span_s, 4)
+    if requests < 5.0 or prompt <= 0.0:
+        mix, assumed = ASSUMED_MIX, True
+    else:
+        share = min(0.95, cached / prompt)
+        mix, assumed = Mix(prompt / requests, max(1.0, generated / requests), cached_share=share), False
+    if role == "prefill":
+        return Mix(mix.prompt_tokens, 1.0, cached_share=mix.cached_share), assumed
+    if role == "decode":
+        return Mix(mix.prompt_tokens, mix.output_tokens, cached_share=0.999), assumed
+    return mix, assumed
+
+
+def model_of(tracked: Tracked, spec: RoleSpec, mix: Mix, objective: Objective) -> ReplicaModel:
+    """The replica's model: prior, corrected by the measured speed, within the limits its page tells."""
+    base = prior(spec.prior)
+    limits = Limits(
+        tracked.kv_capacity_tokens or base.limits.kv_tokens,
+        tracked.max_running or base.limits.sequences,
+        float(spec.max_batched_tokens or base.limits.batched_tokens),
+    )
+    return replica_model(base.step.scaled(tracked.slowness), limits, mix, objective)
+
+
+def learn(tracked: Tracked, tick: Tick, model: ReplicaModel, now: float, objective: Objective, tick_s: float) -> None:
+    """Correct the model's speed from the measured time per token, and the capacity from the measured attainment."""
+    serving = len(tick.ready)
+    gain = min(0.5, tick_s / LEARN_S)
+    if serving and not tick.blind and tick.itl_s and tick.running >= serving:
+        step, n = model.step, tick.running / serving
+        covered_s, (_, prompt, cached, _) = tracked.sizes.totals(now, SHORT_S, 4)
+        prefill = (prompt - cached) / covered_s / serving if covered_s > 0 else 0.0
+        idle = max(0.1, 1.0 - step.prompt_token_s * prefill)
+        expected_s = (step.base_s + step.sequence_s * n + step.kv_token_s * tick.kv_tokens / serving) / idle
+        ratio = min(3.0, max(1 / 3, tick.itl_s / expected_s))
+        low, high = SLOWNESS_BOUNDS
+        tracked.slowness = min(high, max(low, tracked.slowness * ratio**gain))
+    if tracked.all_tpot < 200 or tracked.all_ttft < 200 or tick.coming or tick.blind or not serving:
+        return
+    measured = (tracked.good_ttft / tracked.all_ttft) * (tracked.good_tpot / tracked.all_tpot)
+    covered_s, (arrived,) = tracked.arrivals.totals(now, LONG_S)
+    rate_rps = arrived / covered_s / serving if covered_s > 0 else 0.0
+    asked_rps = model.capacity(objective.attainment).rate_rps * tracked.headroom
+    low, high = HEADROOM_BOUNDS
+    if measured < objective.attainment:
+        tracked.headroom = max(low, tracked.headroom * (1 - 0.3 * gain))
+    elif rate_rps > 0.75 * asked_rps and measured > objective.attainment + 0.01:
+        # Only a loaded fleet proves that it could carry more; an idle one meets every limit.
+        tracked.headroom = min(high, tracked.headroom * (1 + 0.1 * gain))
+
+
+def size(
+    state: RoleState,
+    spec: RoleSpec,
+    objective: Objective,
+    tick: Tick,
+    *,
+    held: float,
+    held_rps: float | None,
+    now: float,
+    lead_prior_s: float,
+    tick_s: float,
+) -> Sized:
+    """The replicas one role needs now; `held` requests wait outside, arriving at `held_rps` where a gateway tells."""
+    tracked = state.tracked
+    mix, assumed = mix_of(tracked, now, spec.role)
+    model = model_of(tracked, spec, mix, objective)
+    learn(tracked, tick, model, now, objective, tick_s)
+    capacity = model.capacity(objective.attainment)
+    carried_rps = max(1e-6, capacity.rate_rps * tracked.headroom)
+    lead_s = lead_time_s(tracked, lead_prior_s)
+    rate_rps = max(_rate(tracked, now), held_rps or 0.0)
+    need = rate_rps / carried_rps
+    floor = math.ceil(need - 1e-9)
+    reasons = [
+        Reason(
+            "floor",
+            f"{rate_rps:.2f} req/s at {carried_rps:.2f} req/s a replica is {need:.2f} replicas",
+            (("rate_rps", rate_rps), ("capacity_rps", carried_rps), ("demand_replicas", need)),
+        )
+    ]
+    if assumed:
+        reasons.append(Reason("assumed_mix", "request sizes are assumed: none was measured yet"))
+    wanted, backlog_reason = _with_backlog(floor, capacity, tick, held, rate_rps, lead_s)
+    if backlog_reason:
+        reasons.append(backlog_reason)
+    wanted = max(wanted, _kept(state, tick, wanted, need, lead_s, now, reasons))
+    estimates = _estimates(spec.role, mix, rate_rps, carried_rps, need, lead_s, tracked, tick, held)
+    return Sized(wanted, tuple(reasons), estimates, lead_s, rate_rps)
+
+
+def _rate(tracked: Tracked, now: float) -> float:
+    rates = []
+    for over_s in (SHORT_S, LONG_S):
+        covered_s, (arrived,) = tracked.arrivals.totals(now, over_s)
+        if covered_s > 0:
+            # Seconds without an entry are unknown, except that a window never covered in full counts by its span.
+            rates.append(arrived / max(covered_s, min(over_s, 5.0)))
+    return max(rates, default=0.0)
+
+
+def _with_backlog(
+    floor: int, capacity: Capacity, tick: Tick, held: float, rate_rps: float, lead_s: float
+) -> tuple[int, Reason | None]:
+    """Replicas that also work off what waits, counting what will have gathered by the time new ones serve."""
+    waiting = tick.waiting + held
+    # A few waiting requests are the ordinary granularity of prefill, not a backlog.
+    if waiting <= 2.0 * max(1, len(tick.ready)):
+        return floor, None
+    serving_rps = len(tick.ready) * capacity.saturation_rps
+    gathered = max(0.0, waiting + (rate_rps - serving_rps) * lead_s)
+    needed = math.ceil((rate_rps + gathered / CLEAR_S) / max(1e-6, capacity.saturation_rps) - 1e-9)
+    if needed <= floor:
+        return floor, None
+    text = f"{waiting:.0f} requests wait, {gathered:.0f} when new replicas serve: {needed} clear them in {CLEAR_S:.0f} s"
+    return needed, Reason("backlog", text, (("waiting", waiting), ("gathered", gathered), ("replicas", float(needed))))
+
+
+def _kept(
+    state: RoleState, tick: Tick, wanted: int, need: float, lead_s: float, now: float, reasons: list[Reason]
+) -> int:
+    """The count to keep on the way down: the most that was wanted within the break-even time."""
+    with_margin = max(wanted, min(state.last_replicas, math.ceil(need * SURPLUS_MARGIN - 1e-9)))
+    most = state.wanted.push(now, with_margin, lead_s)
+    if tick.blind and state.last_replicas > most:
+        reasons.append(Reason("partly_blind", f"{len(tick.blind)} replicas do not answer: none is taken away"))
+        return state.last_replicas
+    if most > wanted:
+        text = f"{most} were wanted within the last {lead_s:.0f} s, the break-even time of a start: kept"
+        reasons.append(Reason("break_even", text, (("kept", float(most)), ("break_even_s", lead_s))))
+    return most
+
+
+def _estimates(
+    role: str,
+    mix: Mix,
+    rate_rps: float,
+    carried_rps: float,
+    need: float,
+    lead_s: float,
+    tracked: Tracked,
+    tick: Tick,
+    held: float,
+) -> Estimates:
+    attainment = None
+    if tracked.all_ttft >= 1 and tracked.all_tpot >= 1:
+        attainment = (tracked.good_ttft / tracked.all_ttft) * (tracked.good_tpot / tracked.all_tpot)
+    return Estimates(
+        role=role,
+        arrivals_rps=rate_rps,
+        prompt_tokens_mean=mix.prompt_tokens,
+        output_tokens_mean=mix.output_tokens,
+        capacity_rps=carried_rps,
+        demand_replicas=need,
+        forecast_replicas=need,
+        lead_time_s=lead_s,
+        attainment=attainment,
+        backlog_requests=tick.waiting + held,
+    )
