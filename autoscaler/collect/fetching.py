@@ -19,7 +19,7 @@ BODY_LIMIT_BYTES = 8 * 1024 * 1024
 ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
 
 
-class Refused(TargetError):
+class Refused(TargetError):  # noqa: N818 -- a state of the server, not a fault
     """Nothing listens, or it says 503: what a server looks like while it loads its model."""
 
 

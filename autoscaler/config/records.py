@@ -10,7 +10,7 @@ from autoscaler.core.records import ServiceSpec
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to get into a page: headers, a bearer token file (re-read when it changes), TLS. Only the file names these."""
+    """How to get into a page: headers, a bearer token file, TLS. Only the operator's file names these."""
 
     name: str
     headers: tuple[tuple[str, str], ...] = ()

@@ -96,7 +96,7 @@ class FileModel(Strict):
     version: Literal[1] = Field(1, description="version of this format")
     scrape_interval_seconds: Seconds = Field(1.0, description="how often each replica is read")
     scrape_timeout_seconds: Seconds = Field(2.0, description="how long one read may take")
-    defaults: Aims = Field(default_factory=Aims, description="any key of a service's aims, below its own")
+    defaults: Aims = Field(Aims(), description="any key of a service's aims, below its own")
     access: list[AccessModel] = Field(default_factory=list, description="access entries")
     wake_sources: list[WakeSourceModel] = Field(default_factory=list, description="gateways")
     services: list[ServiceModel] = Field(min_length=1, description="services")
@@ -299,10 +299,8 @@ def _role(part: Sizing, layers: tuple[Sizing, ...]) -> RoleSpec:
 
 def _target(part: Reading, service: ServiceModel, folder: Path) -> TargetSettings:
     listed = part.replicas or ReplicasModel()
-    if listed.urls is not None:
-        kind = ListKind.STATIC
-    else:
-        kind = ListKind.FILE if listed.file is not None else ListKind.HTTP
+    changing = ListKind.FILE if listed.file is not None else ListKind.HTTP
+    kind = ListKind.STATIC if listed.urls is not None else changing
     return TargetSettings(
         role=getattr(part, "role", ""),
         replicas=ReplicaList(

@@ -172,7 +172,7 @@ def _with_backlog(
     needed = math.ceil((rate_rps + gathered / CLEAR_S) / max(1e-6, capacity.saturation_rps) - 1e-9)
     if needed <= floor:
         return floor, None
-    text = f"{waiting:.0f} requests wait, {gathered:.0f} when new replicas serve: {needed} clear them in {CLEAR_S:.0f} s"
+    text = f"{waiting:.0f} requests wait, {gathered:.0f} when new ones serve: {needed} clear them in {CLEAR_S:.0f} s"
     return needed, Reason("backlog", text, (("waiting", waiting), ("gathered", gathered), ("replicas", float(needed))))
 
 

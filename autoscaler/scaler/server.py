@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -53,7 +54,7 @@ class ScalerServer:
     async def start(self) -> int:
         """Listen; gives the port bound. Raises ConfigError if the address or the certificates cannot be used."""
         server = grpc.aio.server(options=_options(self._settings))
-        rpc.add_ExternalScalerServicer_to_server(self._servicer, server)  # type: ignore[no-untyped-call,unused-ignore]
+        rpc.add_ExternalScalerServicer_to_server(self._servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         port = self._bind(server)
@@ -110,7 +111,7 @@ def _credentials(settings: GrpcSettings) -> grpc.ServerCredentials:
     first, stamp = _read(settings), _stamp(settings)
     state = {"stamp": stamp}
 
-    def fetch() -> grpc.ServerCertificateConfiguration | None:
+    def fetch() -> Any:  # grpc takes None for "unchanged"; its stubs do not know
         try:
             now = _stamp(settings)
             if now == state["stamp"]:

@@ -76,25 +76,25 @@ class Servicer(rpc.ExternalScalerServicer):
         self._closing.set()
 
     # The generated base class types contexts for the blocking API; ours are grpc.aio's.
-    async def GetMetricSpec(self, request: pb.ScaledObjectRef, context: Any) -> pb.GetMetricSpecResponse:  # type: ignore[override]  # noqa: ARG002
+    async def GetMetricSpec(self, request: pb.ScaledObjectRef, context: Any) -> pb.GetMetricSpecResponse:  # noqa: ARG002
         """The one metric and its target; succeeds whatever the metadata, because KEDA's fallback hangs off it."""
         self._observer.called("GetMetricSpec", "OK", 0.0)
         spec = pb.MetricSpec(metricName=METRIC, targetSize=TARGET, targetSizeFloat=float(TARGET))
         return pb.GetMetricSpecResponse(metricSpecs=[spec])
 
-    async def IsActive(self, request: pb.ScaledObjectRef, context: Any) -> pb.IsActiveResponse:  # type: ignore[override]
+    async def IsActive(self, request: pb.ScaledObjectRef, context: Any) -> pb.IsActiveResponse:
         """Whether the target should run."""
         answer = await self._answered("IsActive", request, None, context)
         return pb.IsActiveResponse(result=answer.active)
 
-    async def GetMetrics(self, request: pb.GetMetricsRequest, context: Any) -> pb.GetMetricsResponse:  # type: ignore[override]
+    async def GetMetrics(self, request: pb.GetMetricsRequest, context: Any) -> pb.GetMetricsResponse:
         """The replica count: at least 1 while active, 0 only with a confident inactive."""
         answer = await self._answered("GetMetrics", request.scaledObjectRef, request.metricName, context)
         count = max(1, answer.replicas) if answer.active else 0
         value = pb.MetricValue(metricName=METRIC, metricValue=count, metricValueFloat=float(count))
         return pb.GetMetricsResponse(metricValues=[value])
 
-    async def StreamIsActive(self, request: pb.ScaledObjectRef, context: Any) -> AsyncIterator[pb.IsActiveResponse]:  # type: ignore[override]
+    async def StreamIsActive(self, request: pb.ScaledObjectRef, context: Any) -> AsyncIterator[pb.IsActiveResponse]:
         """`true` on open and on every edge to active, slow repeats while active, never `false`, OK at the end."""
         self._observer.streams(+1)
         try:
@@ -102,6 +102,13 @@ class Servicer(rpc.ExternalScalerServicer):
                 yield pb.IsActiveResponse(result=True)
         finally:
             self._observer.streams(-1)
+
+    async def StreamMetricSpec(
+        self, request: pb.ScaledObjectRef, context: Any
+    ) -> AsyncIterator[pb.GetMetricSpecResponse]:  # noqa: ARG002
+        """Not needed, because the target is a constant: UNIMPLEMENTED, which KEDA accepts silently."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the metric's target never changes: use GetMetricSpec")
+        yield pb.GetMetricSpecResponse()
 
     async def _pushes(self, request: pb.ScaledObjectRef, context: Any) -> AsyncIterator[None]:
         try:
@@ -127,9 +134,7 @@ class Servicer(rpc.ExternalScalerServicer):
         """Wait for a new decision, the shutdown, or the time of the next repeat."""
         waits = [asyncio.ensure_future(changed.wait()), asyncio.ensure_future(self._closing.wait())]
         try:
-            await asyncio.wait(
-                waits, timeout=self._clock.wall_s(at_most_s) + 1e-3, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(waits, timeout=self._clock.wall_s(at_most_s) + 1e-3, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
@@ -167,13 +172,13 @@ class Servicer(rpc.ExternalScalerServicer):
             await self._abort(method, before, context, grpc.StatusCode.UNAVAILABLE, str(unknown))
         except Exception:  # noqa: BLE001 -- one bad call must not take the service down, and must not read as a number
             _log.exception("scaler call failed", method=method, namespace=ref.namespace, name=ref.name)
-            await self._abort(method, before, context, grpc.StatusCode.INTERNAL, "a fault of llm-autoscaler: see its log")
+            await self._abort(
+                method, before, context, grpc.StatusCode.INTERNAL, "a fault of llm-autoscaler: see its log"
+            )
         self._observer.called(method, "OK", time.perf_counter() - before)
         return answer
 
-    async def _abort(
-        self, method: str, before: float, context: Any, code: grpc.StatusCode, text: str
-    ) -> NoReturn:
+    async def _abort(self, method: str, before: float, context: Any, code: grpc.StatusCode, text: str) -> NoReturn:
         self._observer.called(method, code.name, time.perf_counter() - before)
         await context.abort(code, text)
         raise AssertionError("abort raises")

@@ -1,0 +1,87 @@
+"""Planner snapshots in SQLite: one row per service, written off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from autoscaler.core.errors import ClusterError
+from autoscaler.core.records import ServiceId
+
+P = ParamSpec("P")
+R = TypeVar("R")
+SCHEMA_VERSION = 1
+_CREATE = (
+    "CREATE TABLE IF NOT EXISTS snapshots (service TEXT PRIMARY KEY, at_s REAL NOT NULL, snapshot BLOB NOT NULL)"
+    " WITHOUT ROWID"
+)
+
+
+class SqliteStore:
+    """Keeps snapshots in one file (a `StateStore`); a damaged file is renamed and a fresh one begun."""
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        self._path = path
+        self._warn = warn
+        self._lock = asyncio.Lock()
+
+    def open(self) -> None:
+        """Create or check the file. Raises ClusterError if the folder cannot be written."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._prepare()
+            except sqlite3.DatabaseError as error:
+                aside = self._path.with_suffix(".damaged")
+                self._path.replace(aside)
+                self._warn(
+                    f"state file {self._path} is damaged ({error}): set aside as {aside.name}, a fresh one begun"
+                )
+                self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise ClusterError(f"state folder {self._path.parent} cannot be written: {error}") from None
+
+    def _prepare(self) -> None:
+        with closing(self._connect()) as connection, connection:
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found > SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"schema version {found}, expected at most {SCHEMA_VERSION}")
+            connection.execute(_CREATE)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=5)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    async def load(self, service: ServiceId) -> bytes | None:
+        """The newest snapshot of the service, None if there is none. Raises ClusterError."""
+        return await self._run(self._load, service)
+
+    async def save(self, service: ServiceId, snapshot: bytes, at_s: float) -> None:
+        """Keep a snapshot; storage that fails is a warning, since scaling goes on without it."""
+        try:
+            await self._run(self._save, service, snapshot, at_s)
+        except ClusterError as error:
+            self._warn(str(error))
+
+    async def _run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        async with self._lock:
+            try:
+                return await asyncio.to_thread(call, *args, **kwargs)
+            except (OSError, sqlite3.Error) as error:
+                raise ClusterError(f"state file {self._path} cannot be used: {error}") from None
+
+    def _load(self, service: ServiceId) -> bytes | None:
+        with closing(self._connect()) as connection:
+            row = connection.execute("SELECT snapshot FROM snapshots WHERE service = ?", (str(service),)).fetchone()
+        return bytes(row[0]) if row else None
+
+    def _save(self, service: ServiceId, snapshot: bytes, at_s: float) -> None:
+        with closing(self._connect()) as connection, connection:
+            connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (str(service), at_s, snapshot))
