@@ -44,7 +44,7 @@ def from_json(kind: type[T], data: Any, path: str = "record") -> T:
     return typing.cast(T, _read(kind, data, path))
 
 
-def _read(hint: Any, data: Any, path: str) -> Any:
+def _read(hint: Any, data: Any, path: str) -> Any:  # noqa: PLR0911 -- one return per kind of hint
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return None if data is None else _read(next(a for a in args if a is not types.NoneType), data, path)

@@ -104,8 +104,10 @@ class Servicer(rpc.ExternalScalerServicer):
             self._observer.streams(-1)
 
     async def StreamMetricSpec(
-        self, request: pb.ScaledObjectRef, context: Any
-    ) -> AsyncIterator[pb.GetMetricSpecResponse]:  # noqa: ARG002
+        self,
+        request: pb.ScaledObjectRef,  # noqa: ARG002
+        context: Any,
+    ) -> AsyncIterator[pb.GetMetricSpecResponse]:
         """Not needed, because the target is a constant: UNIMPLEMENTED, which KEDA accepts silently."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the metric's target never changes: use GetMetricSpec")
         yield pb.GetMetricSpecResponse()
