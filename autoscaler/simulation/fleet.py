@@ -40,9 +40,7 @@ def constant_fleet_attainment(trace: Trace, replicas: int, params: Params, objec
     return float(good.mean())
 
 
-def _advance(
-    replica: Replica, params: Params, until_s: float, first: np.ndarray, finish: np.ndarray
-) -> None:
+def _advance(replica: Replica, params: Params, until_s: float, first: np.ndarray, finish: np.ndarray) -> None:
     while replica.now[0] < until_s:
         step(replica, params, until_s)
         take_events(replica, first, finish)

@@ -56,9 +56,7 @@ class Replica(NamedTuple):
 
 def new_replica(capacity: int = 4096, now_s: float = 0.0) -> Replica:
     """An idle replica with room for `capacity` requests inside it."""
-    return Replica(
-        np.array([now_s]), np.zeros((capacity, 6)), np.zeros(7, dtype=np.int64), np.zeros((4 * capacity, 3))
-    )
+    return Replica(np.array([now_s]), np.zeros((capacity, 6)), np.zeros(7, dtype=np.int64), np.zeros((4 * capacity, 3)))
 
 
 def add(replica: Replica, request_id: float, prompt_tokens: float, output_tokens: float) -> bool:
@@ -128,9 +126,7 @@ def _admit(rows: Floats, counts: Ints, params: Params) -> None:
     counts[RUNNING] = n
 
 
-def _decode(
-    now: Floats, running: Floats, counts: Ints, params: Params, n: int, kv: float, until_s: float
-) -> None:
+def _decode(now: Floats, running: Floats, counts: Ints, params: Params, n: int, kv: float, until_s: float) -> None:
     """Steps that only decode, as many as change nothing but token counts, at once."""
     first_s = params.base_s + params.sequence_s * n + params.kv_token_s * kv
     fewest = float((running[:, OUTPUT] - running[:, GENERATED]).min())
@@ -158,9 +154,7 @@ def _mixed(
     want = np.where(decoding, 0.0, left)
     chunks = np.minimum(want, np.maximum(0.0, budget - (np.cumsum(want) - want)))
     prefill = float(chunks.sum())
-    now[0] += (
-        params.base_s + params.sequence_s * decodes + params.prompt_token_s * prefill + params.kv_token_s * kv
-    )
+    now[0] += params.base_s + params.sequence_s * decodes + params.prompt_token_s * prefill + params.kv_token_s * kv
     running[:, PREFILLED] += chunks
     running[decoding, GENERATED] += 1.0
     counts[STEPS] += 1

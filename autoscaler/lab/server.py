@@ -1,0 +1,217 @@
+"""An emulated model server: the HTTP face of one simulated replica, in vLLM's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import json
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from autoscaler.ports import Clock
+from autoscaler.simulation import replica as sim
+
+# A first token is told at most this much simulated time late.
+TICK_S = 0.05
+# vLLM 0.32's own bounds, in part.
+TTFT_BOUNDS = (0.001, 0.01, 0.04, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0)
+TPOT_BOUNDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+
+
+@dataclass(slots=True)
+class Buckets:
+    """A histogram as a server keeps it."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float, weight: int = 1) -> None:
+        """Take `weight` observations of one value."""
+        self.counts[bisect.bisect_left(self.bounds, value)] += weight
+        self.total += value * weight
+
+    def lines(self, name: str, labels: str) -> list[str]:
+        """The exposition lines."""
+        out, running = [], 0
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            running += count
+            out.append(f'{name}_bucket{{{labels},le="{bound}"}} {running}')
+        return [*out, f"{name}_sum{{{labels}}} {self.total}", f"{name}_count{{{labels}}} {running}"]
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request inside the server."""
+
+    arrival_s: float
+    prompt_tokens: int
+    output_tokens: int
+    first: asyncio.Future[float]
+    done: asyncio.Future[float]
+
+
+class EmulatedServer:
+    """One replica: loads for `start_s` (nothing listens), serves, drains."""
+
+    def __init__(self, clock: Clock, params: sim.Params, start_s: float, model: str = "emulated-70b") -> None:
+        self._clock = clock
+        self._params = params
+        self._start_s = start_s
+        self._labels = f'engine="0",model_name="{model}"'
+        self._replica = sim.new_replica()
+        self._jobs: dict[int, _Job] = {}
+        self._serial = 0
+        self._ttft, self._tpot, self._itl = Buckets(TTFT_BOUNDS), Buckets(TPOT_BOUNDS), Buckets(TPOT_BOUNDS)
+        self._runner: web.AppRunner | None = None
+        self._pump_task: asyncio.Task[None] | None = None
+        self._work = asyncio.Event()
+        self.created_s = clock.now()
+        self.ready_s: float | None = None
+        self.draining = False
+        self.ended_s: float | None = None
+        self.port = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests inside."""
+        return len(self._jobs)
+
+    async def start(self, port: int) -> None:
+        """Load, then listen on a port that was reserved for it."""
+        self.port = port
+        await self._clock.sleep(self._start_s)
+        application = web.Application(client_max_size=2**20)
+        application.add_routes(
+            [
+                web.post("/v1/completions", self._completions),
+                web.get("/metrics", self._metrics),
+                web.get("/health", self._health),
+                web.get("/v1/models", self._models),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start()
+        self._replica.now[0] = self._clock.now()
+        self.ready_s = self._clock.now()
+        self._pump_task = asyncio.create_task(self._pump())
+
+    async def stop(self) -> None:
+        """Finish what is inside, refuse what comes, end."""
+        self.draining = True
+        while self._jobs:  # noqa: ASYNC110 -- simulated time is polled, it has no event
+            await self._clock.sleep(TICK_S)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End at once."""
+        if self._pump_task is not None:
+            self._pump_task.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self.ended_s = self._clock.now()
+
+    async def _pump(self) -> None:
+        while True:
+            if not self._jobs:
+                self._work.clear()
+                await self._work.wait()
+                self._replica.now[0] = max(self._replica.now[0], self._clock.now() - TICK_S)
+            self._advance()
+            await self._clock.sleep(TICK_S)
+
+    def _advance(self) -> None:
+        replica, now = self._replica, self._clock.now()
+        while replica.now[0] < now:
+            sim.step(replica, self._params, now)
+            for request_id, kind, at_s in replica.events[: replica.counts[sim.EVENTS]]:
+                self._tell(int(request_id), kind == sim.FIRST_TOKEN, float(at_s))
+            replica.counts[sim.EVENTS] = 0
+
+    def _tell(self, request_id: int, first: bool, at_s: float) -> None:
+        job = self._jobs.get(request_id)
+        if job is None:
+            return
+        if first:
+            self._ttft.observe(at_s - job.arrival_s)
+            if not job.first.done():
+                job.first.set_result(at_s)
+            return
+        if job.output_tokens > 1 and job.first.done():
+            each_s = (at_s - job.first.result()) / (job.output_tokens - 1)
+            self._tpot.observe(each_s)
+            self._itl.observe(each_s, job.output_tokens - 1)
+        if not job.done.done():
+            job.done.set_result(at_s)
+        del self._jobs[request_id]
+
+    # --- HTTP --------------------------------------------------------------------------------------------------------
+
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
+        if self.draining:
+            return web.json_response({"error": "draining"}, status=503)
+        body = await request.json()
+        prompt = body.get("prompt", "")
+        prompt_tokens = int(
+            body.get("prompt_tokens") or (len(prompt) if isinstance(prompt, list) else len(prompt) // 4)
+        )
+        job_id, job = self._take(max(1, prompt_tokens), max(1, int(body.get("max_tokens", 16))))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        try:
+            await job.first
+            await response.prepare(request)
+            await response.write(b'data: {"choices":[{"text":"a"}]}\n\n')
+            await job.done
+            usage = {"prompt_tokens": job.prompt_tokens, "completion_tokens": job.output_tokens}
+            last = json.dumps({"choices": [{"text": "a", "finish_reason": "length"}], "usage": usage})
+            await response.write(f"data: {last}\n\ndata: [DONE]\n\n".encode())
+            await response.write_eof()
+        finally:
+            if self._jobs.pop(job_id, None) is not None:
+                sim.remove(self._replica, float(job_id))
+        return response
+
+    def _take(self, prompt_tokens: int, output_tokens: int) -> tuple[int, _Job]:
+        loop = asyncio.get_running_loop()
+        self._serial += 1
+        job = _Job(self._clock.now(), prompt_tokens, output_tokens, loop.create_future(), loop.create_future())
+        self._jobs[self._serial] = job
+        sim.add(self._replica, float(self._serial), prompt_tokens, output_tokens)
+        self._work.set()
+        return self._serial, job
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _models(self, _: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "emulated-70b", "object": "model"}]})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=self.page(), content_type="text/plain")
+
+    def page(self) -> str:
+        """The metrics page, under the names of vLLM 0.12 and later."""
+        counts, labels = self._replica.counts, self._labels
+        running, total = int(counts[sim.RUNNING]), int(counts[sim.TOTAL])
+        usage = min(1.0, sim.kv_in_use(self._replica) / self._params.kv_tokens)
+        gauges = {
+            "num_requests_running": running,
+            "num_requests_waiting": total - running,
+            "kv_cache_usage_perc": usage,
+            "prompt_tokens_total": int(counts[sim.PROMPT_DONE]),
+            "generation_tokens_total": int(counts[sim.GENERATED_DONE]),
+            "num_preemptions_total": int(counts[sim.PREEMPTIONS]),
+        }
+        lines = [f"vllm:{name}{{{labels}}} {value}" for name, value in gauges.items()]
+        capacity = int(self._params.kv_tokens)
+        lines.append(f'vllm:cache_config_info{{block_size="16",engine="0",kv_cache_size_tokens="{capacity}"}} 1.0')
+        lines += self._ttft.lines("vllm:time_to_first_token_seconds", labels)
+        lines += self._itl.lines("vllm:inter_token_latency_seconds", labels)
+        lines += self._tpot.lines("vllm:request_time_per_output_token_seconds", labels)
+        return "\n".join(lines) + "\n"
