@@ -1,0 +1,233 @@
+"""The planner's rules, each by its sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autoscaler.core import Planner
+from autoscaler.core.records import (
+    HeldReading,
+    Mode,
+    Observation,
+    Replica,
+    ReplicaPhase,
+    RoleObservation,
+    RoleSpec,
+    ServiceMode,
+    Wake,
+)
+from autoscaler.core.snapshot import SnapshotError
+from tests.fakes.observations import CHAT, ROLE, SPEC, Fleet, run, without_samples
+
+T0 = 1_000_000.0
+
+
+def empty(at_s: float, *, held: float | None = 0.0, spec: object = SPEC, wakes: tuple[Wake, ...] = ()) -> Observation:
+    readings = (HeldReading("gw", at_s, held),) if held is not None else ()
+    return Observation(spec, (RoleObservation("", ()),), readings, wakes)  # type: ignore[arg-type]
+
+
+def codes(decision: object) -> set[str]:
+    roles = decision.roles  # type: ignore[attr-defined]
+    return {r.code for role in roles for r in role.reasons} | {r.code for r in decision.reasons}  # type: ignore[attr-defined]
+
+
+def test_a_list_that_was_never_read_is_unknown_and_not_zero() -> None:
+    decision = Planner().observe(Observation(SPEC, (RoleObservation("", None),)), T0)
+    assert decision.mode is Mode.UNKNOWN
+
+
+def test_an_empty_list_read_successfully_is_a_known_zero() -> None:
+    decision = Planner().observe(empty(T0), T0)
+    assert (decision.mode, decision.active, decision.roles[0].replicas) == (Mode.NORMAL, False, 0)
+
+
+def test_at_zero_with_a_silent_wake_source_nothing_is_claimed() -> None:
+    assert Planner().observe(empty(T0, held=None), T0).mode is Mode.UNKNOWN
+
+
+def test_a_held_request_wakes_at_once() -> None:
+    planner = Planner()
+    planner.observe(empty(T0), T0)
+    decision = planner.observe(empty(T0 + 1, held=1.0), T0 + 1)
+    assert decision.active
+    assert decision.roles[0].replicas >= 1
+    assert decision.next_in_s == 1.0
+
+
+def test_a_burst_held_at_zero_asks_for_what_it_needs_and_not_for_one() -> None:
+    planner = Planner()
+    planner.observe(empty(T0), T0)
+    decision = planner.observe(empty(T0 + 1, held=200.0), T0 + 1)
+    assert decision.roles[0].replicas >= 4
+    assert "backlog" in codes(decision)
+
+
+def test_a_wake_of_the_api_is_obeyed_until_it_expires() -> None:
+    planner = Planner()
+    planner.observe(empty(T0), T0)
+    wake = (Wake(3, T0 + 300),)
+    assert planner.observe(empty(T0 + 5, wakes=wake), T0 + 5).roles[0].replicas == 3
+    assert not planner.observe(empty(T0 + 400, wakes=wake), T0 + 400).active
+
+
+def test_without_a_wake_source_the_floor_is_one() -> None:
+    spec = replace(SPEC, has_wake_source=False)
+    decision = Planner().observe(empty(T0, held=None, spec=spec), T0)
+    assert (decision.active, decision.roles[0].replicas) == (True, 1)
+    assert "no_wake_source" in codes(decision)
+
+
+def test_the_operator_may_say_that_there_is_no_way_back_from_zero() -> None:
+    spec = replace(SPEC, has_wake_source=False, zero_without_wake_source=True)
+    assert not Planner().observe(empty(T0, held=None, spec=spec), T0).active
+
+
+def test_a_serving_target_without_history_is_held_on_first_sight() -> None:
+    decision = Planner().observe(Fleet().observe(T0, 4, 0.0), T0)
+    assert (decision.active, decision.roles[0].replicas) == (True, 4)
+    assert "first_sight" in codes(decision)
+
+
+def test_an_idle_target_goes_to_zero_after_its_keep_warm_time_and_not_before() -> None:
+    fleet = Fleet(spec=replace(SPEC, keep_warm_s=60.0))
+    decisions = run(Planner(), fleet, [0.0] * 16, 2)
+    assert [d.active for d in decisions] == [True] * 12 + [False] * 4
+
+
+def test_a_loading_replica_is_never_taken_for_idle() -> None:
+    planner = Planner()
+    loading = RoleObservation("", (Replica("r0", ReplicaPhase.STARTING, T0),))
+    for i in range(200):
+        at_s = T0 + 5 * i
+        decision = planner.observe(Observation(SPEC, (loading,), (HeldReading("gw", at_s, 0.0),)), at_s)
+        assert decision.active
+
+
+def test_blind_it_holds_what_is_there_and_unknown_only_after_the_limit() -> None:
+    fleet, planner = Fleet(), Planner()
+    last = run(planner, fleet, [5.0] * 40, 5)[-1]
+    blind = without_samples(fleet.observe(T0, 5, 0.0))
+    for after_s in (5.0, 300.0, 590.0):
+        decision = planner.observe(blind, T0 + 200 + after_s)
+        assert decision.mode is Mode.HOLD
+        assert decision.active
+        assert decision.roles[0].replicas == max(5, last.roles[0].replicas)
+    assert planner.observe(blind, T0 + 200 + 700).mode is Mode.UNKNOWN
+
+
+def test_a_partly_blind_fleet_is_not_shrunk() -> None:
+    fleet, planner = Fleet(), Planner()
+    before = run(planner, fleet, [7.0] * 60, 6)[-1].roles[0].replicas
+    for i in range(60):
+        at_s = T0 + 300 + 5 * i
+        seen = fleet.observe(at_s, 6, 0.0)
+        replicas = seen.roles[0].replicas
+        assert replicas is not None
+        lame = (replace(replicas[0], sample=None, failure="timeout"), *replicas[1:])
+        decision = planner.observe(replace(seen, roles=(RoleObservation("", lame),)), at_s)
+        assert decision.roles[0].replicas >= before
+
+
+def test_load_above_capacity_is_answered_at_once_and_in_one_step() -> None:
+    fleet, planner = Fleet(), Planner()
+    before = run(planner, fleet, [2.0] * 60, 3)[-1].roles[0].replicas
+    after = run(planner, fleet, [12.0] * 13, 3, T0 + 300)[-1].roles[0].replicas
+    assert before <= 2
+    assert after >= 7
+
+
+def test_a_surplus_replica_stays_for_the_break_even_time_of_a_start() -> None:
+    fleet, planner = Fleet(), Planner()
+    high = run(planner, fleet, [10.0] * 60, 8)[-1].roles[0].replicas
+    low = run(planner, fleet, [2.0] * 120, 8, T0 + 300)
+    counts = [d.roles[0].replicas for d in low]
+    assert counts[8] == high  # 40 s later, with a lead time of 45 s
+    assert counts[-1] < high
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_bounds_name_themselves() -> None:
+    spec = replace(SPEC, roles=(replace(ROLE, max_replicas=2),))
+    decision = run(Planner(), Fleet(spec=spec), [10.0] * 30, 2)[-1]
+    assert decision.roles[0].replicas == 2
+    assert "max_replicas" in codes(decision)
+    spec = replace(SPEC, roles=(replace(ROLE, min_replicas=3),))
+    decision = run(Planner(), Fleet(spec=spec), [0.1] * 60, 3)[-1]
+    assert decision.roles[0].replicas == 3
+    assert "min_replicas" in codes(decision)
+
+
+def test_a_quota_reaches_the_decision() -> None:
+    fleet, planner = Fleet(), Planner()
+    run(planner, fleet, [10.0] * 30, 4)
+    seen = fleet.observe(T0 + 150, 4, 10.0)
+    role = replace(seen.roles[0], max_replicas_now=5)
+    decision = planner.observe(replace(seen, roles=(role,)), T0 + 150)
+    assert decision.roles[0].replicas == 5
+    assert "max_replicas_now" in codes(decision)
+
+
+def test_shadow_decides_and_says_so() -> None:
+    assert run(Planner(), Fleet(spec=replace(SPEC, mode=ServiceMode.SHADOW)), [1.0], 1)[-1].mode is Mode.SHADOW
+
+
+def test_the_lead_time_is_what_was_measured() -> None:
+    planner = Planner()
+    planner.observe(empty(T0), T0)
+    planner.observe(empty(T0 + 1, held=5.0), T0 + 1)
+    starting = RoleObservation("", (Replica("r0", ReplicaPhase.STARTING, T0 + 4),))
+    planner.observe(Observation(SPEC, (starting,), (HeldReading("gw", T0 + 5, 5.0),)), T0 + 5)
+    fleet = Fleet()
+    sample = fleet.sample("r0", T0 + 35, 1.0, 1.0)
+    ready = RoleObservation("", (Replica("r0", ReplicaPhase.READY, T0 + 4, None, T0 + 34, sample),))
+    decision = planner.observe(Observation(SPEC, (ready,), (HeldReading("gw", T0 + 35, 0.0),)), T0 + 35)
+    assert decision.estimates[0].lead_time_s == pytest.approx(30.0 + 3.0)  # created to ready, decision to created
+
+
+def test_two_roles_are_sized_apart_and_go_to_zero_together() -> None:
+    roles = (replace(ROLE, role="prefill"), replace(ROLE, role="decode"))
+    spec = replace(SPEC, roles=roles, keep_warm_s=30.0)
+    fleets = {"prefill": Fleet(output=1.0), "decode": Fleet()}
+    planner = Planner()
+
+    def observe(at_s: float, rate_rps: float) -> object:
+        seen = tuple(replace(fleet.observe(at_s, 4, rate_rps).roles[0], role=name) for name, fleet in fleets.items())
+        return planner.observe(Observation(spec, seen, (HeldReading("gw", at_s, 0.0),)), at_s)
+
+    for i in range(60):
+        busy = observe(T0 + 5 * i, 6.0)
+    counts = {role.role: role.replicas for role in busy.roles}  # type: ignore[attr-defined]
+    assert counts.keys() == {"prefill", "decode"}
+    assert counts["prefill"] != counts["decode"]
+    restored = Planner()
+    restored.restore(planner.snapshot())
+    for i in range(30):
+        idle = observe(T0 + 300 + 5 * i, 0.0)
+    assert not idle.active  # type: ignore[attr-defined]
+    assert [role.replicas for role in idle.roles] == [0, 0]  # type: ignore[attr-defined]
+
+
+def test_a_stopped_workload_is_neither_an_error_nor_a_wish() -> None:
+    stopped = Observation(SPEC, (RoleObservation("", (), stopped=True),))
+    decision = Planner().observe(stopped, T0)
+    assert (decision.mode, decision.active) == (Mode.HOLD, False)
+
+
+def test_a_foreign_snapshot_is_refused_and_changes_nothing() -> None:
+    planner = Planner()
+    run(planner, Fleet(), [3.0] * 10, 2)
+    before = planner.snapshot()
+    for bad in (b"not json", b"{}", b'{"kind":"llm-autoscaler/planner","version":99,"state":{}}', before[:-2]):
+        with pytest.raises(SnapshotError):
+            planner.restore(bad)
+    assert planner.snapshot() == before
+
+
+def test_an_unknown_role_name_in_a_spec_only_sizes_that_role() -> None:
+    spec = replace(SPEC, roles=(RoleSpec("decode", prior="no such prior"),))
+    seen = Observation(spec, (RoleObservation("decode", ()),), (HeldReading("gw", T0, 3.0),))
+    assert Planner().observe(seen, T0).roles[0].replicas >= 1
+    assert CHAT.name == "chat"
