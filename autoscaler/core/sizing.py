@@ -6,22 +6,26 @@ Law: up at once and in one step, down only what has been surplus for its break-e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoscaler.core.capacity import Capacity, Mix, ReplicaModel, replica_model
 from autoscaler.core.priors import Limits, prior
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
 from autoscaler.core.series import SlidingMax
-from autoscaler.core.tracking import Tick, Tracked
+from autoscaler.core.tracking import Tick, Tracked, forget_latencies
 
 ASSUMED_MIX = Mix(1000.0, 200.0)  # until sizes were seen: near the Azure 2023 conversation mix (1246, 204)
 SHORT_S, LONG_S = 60.0, 240.0  # persistence of the larger of two means: fast up, steady down
 SURPLUS_MARGIN = 1.05  # a replica is surplus only if the rest would carry 5 % more, so noise does not flap
-CLEAR_S = 45.0  # a backlog is worked off within this time
+CLEAR_S = 20.0  # a backlog is worked off within this time
 SLOWNESS_BOUNDS = (0.4, 3.0)
-HEADROOM_BOUNDS = (0.7, 1.25)
+# Never above the model: shares count the doubtful bucket as good, which can prove too little but never too much.
+HEADROOM_BOUNDS = (0.7, 1.0)
+LEAST_EVIDENCE = 200.0  # requests: a share of 0.95 is then known within about 1.5 points
 LEARN_S = 180.0  # time constant of the corrections
 LEAST_STARTS_QUANTILE = 0.9
+UPPER_QUANTILE = 1.2816  # standard normal, 0.9: one in ten; the far tail costs more than it gains
+DISPERSION_BOUNDS = (1.0, 4.0)  # Poisson at least; above, the ticks hold a trend rather than noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,10 @@ def learn(tracked: Tracked, tick: Tick, model: ReplicaModel, now: float, objecti
         ratio = min(3.0, max(1 / 3, tick.itl_s / expected_s))
         low, high = SLOWNESS_BOUNDS
         tracked.slowness = min(high, max(low, tracked.slowness * ratio**gain))
-    if tracked.all_tpot < 200 or tracked.all_ttft < 200 or tick.coming or tick.blind or not serving:
+    if tick.coming or not serving or tick.waiting > 2.0 * serving:
+        forget_latencies(tracked)
+        return
+    if tracked.all_tpot < LEAST_EVIDENCE or tracked.all_ttft < LEAST_EVIDENCE or tick.blind:
         return
     measured = (tracked.good_ttft / tracked.all_ttft) * (tracked.good_tpot / tracked.all_tpot)
     covered_s, (arrived,) = tracked.arrivals.totals(now, LONG_S)
@@ -130,13 +137,19 @@ def size(
     carried_rps = max(1e-6, capacity.rate_rps * tracked.headroom)
     lead_s = lead_time_s(tracked, lead_prior_s)
     rate_rps = max(_rate(tracked, now), held_rps or 0.0)
-    need = rate_rps / carried_rps
+    forecast_rps = _upper(tracked, rate_rps, now)
+    need = forecast_rps / carried_rps
     floor = math.ceil(need - 1e-9)
     reasons = [
         Reason(
             "floor",
-            f"{rate_rps:.2f} req/s at {carried_rps:.2f} req/s a replica is {need:.2f} replicas",
-            (("rate_rps", rate_rps), ("capacity_rps", carried_rps), ("demand_replicas", need)),
+            f"{rate_rps:.2f} req/s, {forecast_rps:.2f} forecast, at {carried_rps:.2f} a replica: {need:.2f} needed",
+            (
+                ("rate_rps", rate_rps),
+                ("forecast_rps", forecast_rps),
+                ("capacity_rps", carried_rps),
+                ("forecast_replicas", need),
+            ),
         )
     ]
     if assumed:
@@ -145,7 +158,10 @@ def size(
     if backlog_reason:
         reasons.append(backlog_reason)
     wanted = max(wanted, _kept(state, tick, wanted, need, lead_s, now, reasons))
-    estimates = _estimates(spec.role, mix, rate_rps, carried_rps, need, lead_s, tracked, tick, held)
+    demand = rate_rps / carried_rps
+    estimates = replace(
+        _estimates(spec.role, mix, rate_rps, carried_rps, demand, lead_s, tracked, tick, held), forecast_replicas=need
+    )
     return Sized(wanted, tuple(reasons), estimates, lead_s, rate_rps)
 
 
@@ -159,6 +175,24 @@ def _rate(tracked: Tracked, now: float) -> float:
     return max(rates, default=0.0)
 
 
+def _upper(tracked: Tracked, rate_rps: float, now: float) -> float:
+    """The rate that is exceeded with one chance in ten: persistence, and the noise that its window leaves.
+
+    A count over a window has variance = dispersion * mean; the dispersion is measured over the same ticks.
+    """
+    if rate_rps <= 0.0:
+        return 0.0
+    chi2 = ticks = 0.0
+    for entry in tracked.arrivals.entries:
+        expected = rate_rps * (entry[1] - entry[0])
+        if entry[0] >= now - LONG_S and expected > 0.0:
+            chi2 += (entry[2] - expected) ** 2 / expected
+            ticks += 1.0
+    low, high = DISPERSION_BOUNDS
+    dispersion = min(high, max(low, chi2 / ticks if ticks else low))
+    return rate_rps + UPPER_QUANTILE * math.sqrt(dispersion * rate_rps / SHORT_S)
+
+
 def _with_backlog(
     floor: int, capacity: Capacity, tick: Tick, held: float, rate_rps: float, lead_s: float
 ) -> tuple[int, Reason | None]:
@@ -169,7 +203,9 @@ def _with_backlog(
         return floor, None
     serving_rps = len(tick.ready) * capacity.saturation_rps
     gathered = max(0.0, waiting + (rate_rps - serving_rps) * lead_s)
-    needed = math.ceil((rate_rps + gathered / CLEAR_S) / max(1e-6, capacity.saturation_rps) - 1e-9)
+    # Beyond the rate inside the objective a replica still works off its queue, but nobody it serves meets the limits.
+    clearing_rps = max(1e-6, 0.5 * (capacity.rate_rps + capacity.saturation_rps))
+    needed = math.ceil((rate_rps + gathered / CLEAR_S) / clearing_rps - 1e-9)
     if needed <= floor:
         return floor, None
     text = f"{waiting:.0f} requests wait, {gathered:.0f} when new ones serve: {needed} clear them in {CLEAR_S:.0f} s"

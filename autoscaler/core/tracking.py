@@ -109,6 +109,9 @@ def observe_role(
             del state.seen[gone]
         state.starting = [key for key in state.starting if key in unique]
     if flow.until_s > flow.since_s:
+        # Replicas are read at different instants: overlapping spans would count seconds twice and rates too low.
+        if state.arrivals.entries and flow.since_s < state.arrivals.entries[-1][1] < flow.until_s:
+            flow.since_s = state.arrivals.entries[-1][1]
         state.arrivals.add(flow.since_s, flow.until_s, max(0.0, flow.arrived))
         requests = flow.finished if flow.finished > 0 else max(0.0, flow.arrived)
         state.sizes.add(flow.since_s, flow.until_s, requests, flow.prompt, flow.cached, flow.generated)
@@ -232,9 +235,18 @@ def _sample(
 
 
 def _within(histogram: Histogram | None, limit_s: float) -> tuple[float, float]:
-    """Observations within a limit, and all of them, since the server's start."""
+    """Observations that may lie within a limit, and all of them, since the server's start.
+
+    The bucket that holds the limit counts as within: vLLM's own bounds 50 and 75 ms leave a limit of 60 ms in doubt,
+    and a doubt must not buy GPUs; the model stands in there.
+    """
     share = hist.share_within(histogram, limit_s) if hist.sound(histogram) else None
-    return (share.middle * share.count, share.count) if share else (0.0, 0.0)
+    return (share.high * share.count, share.count) if share else (0.0, 0.0)
+
+
+def forget_latencies(state: Tracked) -> None:
+    """Start the evidence anew: a fleet that is waking or growing says nothing of what a settled one carries."""
+    state.good_ttft = state.all_ttft = state.good_tpot = state.all_tpot = 0.0
 
 
 def _mean_parts(histogram: Histogram | None) -> tuple[float, float]:

@@ -165,7 +165,7 @@ class _Demo:
                 background.append(asyncio.create_task(self._keda(parts).run()))
                 await clock.sleep(10.0)
                 # The trace begins when the scaler has seen that there is nothing.
-                parts.epoch_s = queue._epoch_s = clock.now()
+                parts.epoch_s = queue.epoch_s = clock.now()
             clients = asyncio.create_task(self._clients(parts, until_s))
             stack.push_async_callback(_cancel, [clients, *background])
             await (clients if warm else self._watch(parts, clients, shown))
@@ -201,8 +201,7 @@ class _Demo:
         if until_s is None:
             while running:
                 await asyncio.wait(running)
-        for task in running:
-            task.cancel()
+        await _cancel(list(running))
 
     async def _one(self, parts: _Parts, prompt: int, output: int) -> None:
         self._run.add(await parts.queue.submit(prompt, output))

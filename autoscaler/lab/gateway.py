@@ -25,7 +25,7 @@ class FrontQueue:
         self._clock = clock
         self._fleet = fleet
         self._labels = f'namespace="{namespace}",service="{service}"'
-        self._epoch_s = epoch_s
+        self.epoch_s = epoch_s
         self._held: deque[asyncio.Future[EmulatedServer]] = deque()
         self._sent: dict[EmulatedServer, int] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -81,7 +81,7 @@ class FrontQueue:
                 self._sent[server] -= 1
                 self._serve_held()
             return Served(
-                arrival_s - self._epoch_s, first_s - self._epoch_s, finish_s - self._epoch_s, output_tokens, held
+                arrival_s - self.epoch_s, first_s - self.epoch_s, finish_s - self.epoch_s, output_tokens, held
             )
 
     async def _replica(self) -> EmulatedServer:

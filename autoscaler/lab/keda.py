@@ -1,7 +1,8 @@
 """What KEDA and the HPA do to one ScaledObject, over real gRPC, by their own rules.
 
 KEDA: a poll loop (GetMetricSpec, GetMetrics, IsActive), a push stream that wakes from zero at once, 0 <-> 1 and the
-cooldown. HPA: every 15 s, ceil(value / target) within tolerance, one step as the shipped `behavior` allows. Errors hold.
+cooldown. HPA: every 15 s, ceil(value / target) unless within tolerance, one step as the shipped `behavior` allows.
+Errors hold.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class EmulatedServer:
                 web.get("/v1/models", self._models),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start()
         self._replica.now[0] = self._clock.now()
@@ -104,7 +104,7 @@ class EmulatedServer:
     async def stop(self) -> None:
         """Finish what is inside, refuse what comes, end."""
         self.draining = True
-        while self._jobs:  # noqa: ASYNC110 -- simulated time is polled, it has no event
+        while self._jobs:
             await self._clock.sleep(TICK_S)
         await self.kill()
 
@@ -112,6 +112,10 @@ class EmulatedServer:
         """End at once."""
         if self._pump_task is not None:
             self._pump_task.cancel()
+        for job in self._jobs.values():
+            job.first.cancel()
+            job.done.cancel()
+        await asyncio.sleep(0)
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

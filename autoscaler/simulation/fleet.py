@@ -6,9 +6,9 @@ import numpy as np
 
 from autoscaler.core.records import Objective
 from autoscaler.simulation.replica import (
-    TOTAL,
     EVENTS,
     FIRST_TOKEN,
+    TOTAL,
     Params,
     Replica,
     add,
