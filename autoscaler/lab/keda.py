@@ -81,7 +81,8 @@ class KedaCaller:
     async def run(self) -> None:
         """Call for ever."""
         async with grpc.aio.insecure_channel(self._address) as channel:
-            stub = rpc.ExternalScalerStub(channel)
+            # The generated class serves both kinds of channel; its stubs have a name for the asyncio one.
+            stub: rpc.ExternalScalerAsyncStub = rpc.ExternalScalerStub(channel)  # type: ignore[assignment]
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._push(stub))
                 group.create_task(self._poll(stub))
