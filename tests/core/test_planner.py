@@ -231,3 +231,13 @@ def test_an_unknown_role_name_in_a_spec_only_sizes_that_role() -> None:
     seen = Observation(spec, (RoleObservation("decode", ()),), (HeldReading("gw", T0, 3.0),))
     assert Planner().observe(seen, T0).roles[0].replicas >= 1
     assert CHAT.name == "chat"
+
+
+def test_requests_that_were_held_too_long_are_made_up_for() -> None:
+    planner, arrivals = Planner(), 0.0
+    planner.observe(empty(T0), T0)
+    for i in range(1, 60):
+        arrivals += 5.0
+        reading = (HeldReading("gw", T0 + i, 5.0 * i, arrivals),)
+        decision = planner.observe(Observation(SPEC, (RoleObservation("", ()),), reading), T0 + i)
+    assert "make_up" in codes(decision)

@@ -35,7 +35,8 @@ class Serve:
         self.grpc, self.http = free_port(), free_port()
         targets = folder / "targets.yaml"
         targets.write_text(
-            f"services:\n  - {{name: chat, maxReplicas: 20, prior: llama-3.1-70b/a100x4, replicas: {{urls: ['{url}']}}}}\n"
+            "services:\n  - {name: chat, maxReplicas: 20, prior: llama-3.1-70b/a100x4, "
+            f"replicas: {{urls: ['{url}']}}}}\n"
         )
         token = folder / "token"
         token.write_text("secret\n")

@@ -1,0 +1,1 @@
+"""Load tests and benchmarks: ratios within one run, never timed tests."""
