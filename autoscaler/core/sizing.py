@@ -25,7 +25,7 @@ LEAST_EVIDENCE = 200.0  # requests: a share of 0.95 is then known within about 1
 LEARN_S = 180.0  # time constant of the corrections
 LEAST_STARTS_QUANTILE = 0.9
 MAKE_UP_S = 3600.0  # attainment is asked over the day; a miss is made up for within the hours that follow
-MAKE_UP_MOST = 0.985  # beyond it the last points cost more than they make up: 5 replicas carry 1.2 req/s at 0.98
+MAKE_UP_MOST = 0.99  # beyond it the last points cost more than they make up
 UPPER_QUANTILE = 1.2816  # standard normal, 0.9: one in ten; the far tail costs more than it gains
 DISPERSION_BOUNDS = (1.0, 4.0)  # Poisson at least; above, the ticks hold a trend rather than noise
 
@@ -67,7 +67,7 @@ def lead_time_s(tracked: Tracked, prior_s: float) -> float:
 def mix_of(tracked: Tracked, now: float, role: str) -> tuple[Mix, bool]:
     """The sizes of recent requests, and whether they are assumed rather than measured."""
     _, (requests, prompt, cached, generated) = tracked.sizes.totals(now, tracked.sizes.span_s, 4)
-    if requests < 5.0 or prompt <= 0.0:
+    if requests < 30.0 or prompt <= 0.0:
         mix, assumed = ASSUMED_MIX, True
     else:
         share = min(0.95, cached / prompt)
@@ -94,6 +94,10 @@ def learn(tracked: Tracked, tick: Tick, model: ReplicaModel, now: float, objecti
     """Correct the model's speed from the measured time per token, and the capacity from the measured attainment."""
     serving = len(tick.ready)
     gain = min(0.5, tick_s / LEARN_S)
+    # Both corrections compare with a steady state: a fleet that grows or works off a queue proves nothing.
+    if tick.coming or not serving or tick.waiting > 2.0 * serving:
+        forget_latencies(tracked)
+        return
     if serving and not tick.blind and tick.itl_s and tick.running >= serving:
         step, n = model.step, tick.running / serving
         covered_s, (_, prompt, cached, _) = tracked.sizes.totals(now, SHORT_S, 4)
@@ -103,9 +107,6 @@ def learn(tracked: Tracked, tick: Tick, model: ReplicaModel, now: float, objecti
         ratio = min(3.0, max(1 / 3, tick.itl_s / expected_s))
         low, high = SLOWNESS_BOUNDS
         tracked.slowness = min(high, max(low, tracked.slowness * ratio**gain))
-    if tick.coming or not serving or tick.waiting > 2.0 * serving:
-        forget_latencies(tracked)
-        return
     if tracked.all_tpot < LEAST_EVIDENCE or tracked.all_ttft < LEAST_EVIDENCE or tick.blind:
         return
     measured = (tracked.good_ttft / tracked.all_ttft) * (tracked.good_tpot / tracked.all_tpot)
