@@ -25,7 +25,7 @@ LEAST_EVIDENCE = 200.0  # requests: a share of 0.95 is then known within about 1
 LEARN_S = 180.0  # time constant of the corrections
 LEAST_STARTS_QUANTILE = 0.9
 MAKE_UP_S = 3600.0  # attainment is asked over the day; a miss is made up for within the hours that follow
-MAKE_UP_MOST = 0.99  # beyond it the last points cost more than they make up
+MAKE_UP_MOST = 0.993  # beyond it the last points cost more than they make up
 UPPER_QUANTILE = 1.2816  # standard normal, 0.9: one in ten; the far tail costs more than it gains
 DISPERSION_BOUNDS = (1.0, 4.0)  # Poisson at least; above, the ticks hold a trend rather than noise
 
@@ -67,7 +67,7 @@ def lead_time_s(tracked: Tracked, prior_s: float) -> float:
 def mix_of(tracked: Tracked, now: float, role: str) -> tuple[Mix, bool]:
     """The sizes of recent requests, and whether they are assumed rather than measured."""
     _, (requests, prompt, cached, generated) = tracked.sizes.totals(now, tracked.sizes.span_s, 4)
-    if requests < 30.0 or prompt <= 0.0:
+    if requests < 100.0 or prompt <= 0.0:
         mix, assumed = ASSUMED_MIX, True
     else:
         share = min(0.95, cached / prompt)
@@ -143,6 +143,9 @@ def size(
     capacity = model.capacity(asked)
     carried_rps = max(1e-6, capacity.rate_rps * tracked.headroom)
     rate_rps = max(_rate(tracked, now), held_rps or 0.0)
+    if held_rps is not None and (held > 0.0 or tick.coming):
+        # What a gateway lets go at a wake-up reaches servers at once: a hundred held requests read as 7 req/s there.
+        rate_rps = held_rps
     state.arrived += rate_rps * tick_s
     forecast_rps = _upper(tracked, rate_rps, now)
     need = forecast_rps / carried_rps
