@@ -5,11 +5,9 @@ Law: `observe` is deterministic; the same observations and times give the same d
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from autoscaler.core import snapshot as snapshots
-from autoscaler.core.errors import AutoscalerError
 from autoscaler.core.records import (
     Decision,
     HeldReading,
@@ -29,8 +27,6 @@ from autoscaler.core.tracking import Tick, observe_role
 WAKING_PERIOD_S = 1.0
 HELD_RATE_S = 30.0  # a gateway's arrivals are averaged over this at most: at a wake-up seconds count
 HELD_RATE_LEAST_S = 2.0
-SET_BACK_S = 60.0  # a clock behind by more than this was set back: what is remembered moves with it
-LEAST_WATCH_PERIODS = 3.0  # on first sight: one page is no proof of idleness, whatever keep-warm time is set
 
 
 @dataclass(slots=True)
@@ -46,7 +42,6 @@ class State:
     """Everything a planner remembers."""
 
     now_s: float = 0.0
-    service: str = ""  # whose state this is
     roles: dict[str, RoleState] = field(default_factory=dict)
     gateways: dict[str, Gateway] = field(default_factory=dict)
     held_arrivals: Window = field(default_factory=lambda: Window(240.0, 1.0))
@@ -64,11 +59,6 @@ class _Outside:
     rate_rps: float | None
     blind: bool  # a wake source is set but has not spoken lately
     woken: int
-    arrived: float  # requests that came in at a gateway since the last tick
-
-
-class PlannerError(AutoscalerError):
-    """A planner was given another service than the one it plans."""
 
 
 class Planner:
@@ -86,13 +76,10 @@ class Planner:
         self._state = snapshots.load(State, snapshot)
 
     def observe(self, observation: Observation, now: float) -> Decision:
-        """Decide at `now` (seconds); a time a little before the last one is taken as the last one.
-
-        Raises PlannerError when the observation is of another service than the learned state.
-        """
+        """Decide at `now` (seconds); a time before the last one is taken as the last one."""
         state, spec = self._state, observation.spec
-        self._of_service(str(spec.service))
-        now, tick_s = self._advance(now, spec)
+        tick_s = max(0.0, now - state.now_s) if state.now_s else 0.0
+        now = state.now_s = max(now, state.now_s)
         outside = self._outside(observation, now)
         observed = {role.role: role for role in observation.roles}
         limits = (spec.objective.ttft_s, spec.objective.tpot_s)
@@ -109,39 +96,13 @@ class Planner:
         state.known_at_s, state.blind_since_s = now, None
         return self._decide(spec, observed, ticks, outside, now, tick_s)
 
-    def _of_service(self, service: str) -> None:
-        state = self._state
-        if state.service not in ("", service):
-            raise PlannerError(f"planner: found an observation of {service}, expected {state.service}; one plans one")
-        state.service = service
-
-    def _advance(self, now: float, spec: ServiceSpec) -> tuple[float, float]:
-        """The time to decide at, and seconds since the last decision; time nobody watched is not idle time."""
-        state = self._state
-        if not math.isfinite(now):
-            return state.now_s, 0.0
-        first, gap_s = not state.now_s, now - state.now_s
-        if not first and gap_s < -SET_BACK_S:
-            _set_back(state, gap_s)
-            first = True
-        now = state.now_s = max(now, state.now_s)
-        if first:
-            return now, 0.0
-        unwatched_s = gap_s - max(spec.stale_after_s, LEAST_WATCH_PERIODS * spec.period_s)
-        if unwatched_s > 0.0:
-            state.busy_at_s = None if state.busy_at_s is None else state.busy_at_s + unwatched_s
-            state.watched_since_s = None if state.watched_since_s is None else state.watched_since_s + unwatched_s
-        return now, max(0.0, gap_s)
-
     # --- what waits outside ------------------------------------------------------------------------------------------
 
     def _outside(self, observation: Observation, now: float) -> _Outside:
         state, spec = self._state, observation.spec
-        held, fresh, came = 0.0, 0, 0.0
-        for reading in {reading.source: reading for reading in observation.held}.values():
-            if not math.isfinite(reading.at_s):
-                continue
-            came += self._gateway(reading)
+        held, fresh = 0.0, 0
+        for reading in observation.held:
+            self._gateway(reading)
             if now - reading.at_s <= spec.stale_after_s and (usable(reading.held) or usable(reading.arrivals)):
                 fresh += 1
                 held += reading.held if usable(reading.held) and reading.held is not None else 0.0
@@ -152,31 +113,28 @@ class Planner:
             since_s = next((e[0] for e in state.held_arrivals.entries if e[2] > 0 and e[1] > now - HELD_RATE_S), now)
             rate_rps = arrived / max(HELD_RATE_LEAST_S, min(covered_s, now - since_s))
         woken = max((wake.replicas for wake in observation.wakes if wake.expires_at_s > now), default=0)
-        return _Outside(held, rate_rps, spec.has_wake_source and fresh == 0, woken, came)
+        return _Outside(held, rate_rps, spec.has_wake_source and fresh == 0, woken)
 
-    def _gateway(self, reading: HeldReading) -> float:
-        """Take one reading; gives the requests that arrived there since the last one."""
+    def _gateway(self, reading: HeldReading) -> None:
         state = self._state
         if reading.arrivals is not None and not usable(reading.arrivals):
-            return 0.0
+            return
         last = state.gateways.get(reading.source)
         state.gateways[reading.source] = Gateway(reading.at_s, reading.arrivals)
         if last is None or reading.at_s <= last.at_s:
-            return 0.0
+            return
         arrived = increase(last.arrivals, reading.arrivals)
         if arrived is not None:
             state.held_arrivals.add(last.at_s, reading.at_s, arrived)
-        return arrived or 0.0
 
     # --- no data -----------------------------------------------------------------------------------------------------
 
     def _stopped(self, spec: ServiceSpec, observed: dict[str, RoleObservation], now: float) -> Decision | None:
         if not observed or not all(role.stopped for role in observed.values()):
             return None
-        reason = Reason("stopped", "the workload is gone or stopped by its owner: the last answer is kept")
-        last = {role.role: self._state.roles[role.role].last_replicas for role in spec.roles}
-        roles = tuple(RoleDecision(name, count) for name, count in last.items())
-        return Decision(spec.service, now, Mode.HOLD, any(last.values()), roles, (reason,), (), spec.period_s)
+        reason = Reason("stopped", "the workload is gone or stopped by its owner: nothing is asked of it")
+        roles = tuple(RoleDecision(role.role, 0) for role in spec.roles)
+        return Decision(spec.service, now, Mode.HOLD, False, roles, (reason,), (), spec.period_s)
 
     def _blind(
         self,
@@ -201,7 +159,6 @@ class Planner:
             reasons: tuple[Reason, ...] = (Reason("unknown", text, (("blind_s", blind_s),)),)
             return Decision(spec.service, now, Mode.UNKNOWN, any(r.replicas for r in held), held, reasons)
         reasons = (Reason("hold", f"{why}: what is there is kept", (("blind_s", blind_s),)),)
-        held = tuple(self._woken(spec, role, ticks, outside, now) for role in held)
         active = any(role.replicas > 0 for role in held)
         return Decision(spec.service, now, Mode.HOLD, active, held, reasons, (), spec.period_s)
 
@@ -211,35 +168,6 @@ class Planner:
         if seen is not None:
             counts += [seen.spec_replicas or 0, seen.status_replicas or 0]
         return RoleDecision(role.role, min(role.max_replicas, max(counts)))
-
-    def _woken(
-        self, spec: ServiceSpec, held: RoleDecision, ticks: dict[str, Tick], outside: _Outside, now: float
-    ) -> RoleDecision:
-        """Blind, but somebody waits outside: that is known, and it may only add."""
-        role = next(role for role in spec.roles if role.role == held.role)
-        count, reasons = held.replicas, list(held.reasons)
-        count = _raise(count, outside.woken, "wake", f"{outside.woken} replicas are woken by the API", reasons)
-        if outside.held > 0.0 and count == 0:
-            count = max(1, self._size(spec, role, ticks[role.role], outside, now, 0.0).replicas)
-            reasons.append(Reason("held", f"{outside.held:.0f} requests are held and nothing serves them"))
-        count = min(count, max(role.max_replicas, held.replicas))
-        self._state.roles[role.role].last_replicas = count
-        return replace(held, replicas=count, reasons=tuple(reasons))
-
-    def _size(
-        self, spec: ServiceSpec, role: RoleSpec, tick: Tick, outside: _Outside, now: float, tick_s: float
-    ) -> Sized:
-        return size(
-            self._state.roles[role.role],
-            role,
-            spec.objective,
-            tick,
-            held=outside.held if role.role != "decode" else 0.0,
-            held_rps=outside.rate_rps,
-            now=now,
-            lead_prior_s=spec.lead_time_prior_s,
-            tick_s=tick_s,
-        )
 
     # --- enough is known ---------------------------------------------------------------------------------------------
 
@@ -255,7 +183,17 @@ class Planner:
         state = self._state
         sized: dict[str, Sized] = {}
         for role in spec.roles:
-            sized[role.role] = self._size(spec, role, ticks[role.role], outside, now, tick_s)
+            sized[role.role] = size(
+                state.roles[role.role],
+                role,
+                spec.objective,
+                ticks[role.role],
+                held=outside.held if role.role != "decode" else 0.0,
+                held_rps=outside.rate_rps,
+                now=now,
+                lead_prior_s=spec.lead_time_prior_s,
+                tick_s=tick_s,
+            )
         active, why = self._active(spec, ticks, outside, sized, now)
         roles = []
         for role in spec.roles:
@@ -297,12 +235,7 @@ class Planner:
         if not present and state.busy_at_s is None:
             return False, (Reason("zero", "nothing runs and nothing is asked for"),)
         # Break-even: idling costs what a start costs after one lead time (rent or buy).
-        if present and outside.blind:
-            text = "idle, but the wake source does not answer: from zero there would be no way back"
-            return True, (Reason("wake_source_silent", text),)
         keep_s = spec.keep_warm_s if spec.keep_warm_s is not None else max(s.lead_time_s for s in sized.values())
-        if state.busy_at_s is None:
-            keep_s = max(keep_s, LEAST_WATCH_PERIODS * spec.period_s)
         since_s = max(t for t in (state.busy_at_s, state.watched_since_s) if t is not None)
         idle_s = now - since_s
         numbers = (("idle_s", idle_s), ("keep_warm_s", keep_s))
@@ -327,11 +260,6 @@ class Planner:
             return RoleDecision(role.role, 0, sized.reasons)
         reasons = list(sized.reasons)
         count = sized.replicas
-        # Only beside one that serves: where none ever started, more of them would only be stuck as well.
-        instead = min(tick.stuck, len(tick.ready))
-        if instead and count > len(tick.ready):
-            text = f"{tick.stuck} replicas have been loading for far too long: {instead} more stand in"
-            count = _raise(count, count + instead, "stuck", text, reasons)
         count = _raise(count, 1, "active_floor", "an active service has at least one replica", reasons)
         count = _raise(count, outside.woken, "wake", f"{outside.woken} replicas are woken by the API", reasons)
         if self._first_sight(spec, sized, now) and tick.listed > count:
@@ -352,29 +280,8 @@ class Planner:
 
     def _first_sight(self, spec: ServiceSpec, sized: Sized, now: float) -> bool:
         keep_s = spec.keep_warm_s if spec.keep_warm_s is not None else sized.lead_time_s
-        keep_s = max(keep_s, LEAST_WATCH_PERIODS * spec.period_s)
         since_s = self._state.watched_since_s
         return since_s is not None and now - since_s < keep_s
-
-
-def _set_back(state: State, by_s: float) -> None:
-    """The clock was set back: move everything remembered by as much (`by_s` < 0), and take new baselines."""
-    windows = [state.held_arrivals]
-    for role in state.roles.values():
-        tracked = role.tracked
-        windows += [tracked.arrivals, tracked.sizes]
-        tracked.seen.clear()
-        tracked.starting = {key: at_s + by_s for key, at_s in tracked.starting.items()}
-        tracked.asked_at_s = None
-        role.wanted.kept = [(at_s + by_s, count) for at_s, count in role.wanted.kept]
-    for window in windows:
-        for entry in window.entries:
-            entry[0], entry[1] = entry[0] + by_s, entry[1] + by_s
-    state.gateways.clear()
-    state.now_s += by_s
-    for name in ("watched_since_s", "known_at_s", "busy_at_s", "blind_since_s"):
-        at_s = getattr(state, name)
-        setattr(state, name, None if at_s is None else at_s + by_s)
 
 
 def _why_blind(
@@ -401,10 +308,6 @@ def _busy(ticks: dict[str, Tick], outside: _Outside) -> str | None:
     running = sum(t.running + t.waiting for t in ticks.values())
     if running > 0:
         return f"{running:.0f} requests run or wait"
-    # Short requests come and go between two pages: only the counters see them.
-    arrived = outside.arrived + sum(t.arrived for t in ticks.values())
-    if arrived > 0:
-        return f"{arrived:.0f} requests came since the last look"
     coming = sum(len(t.coming) for t in ticks.values())
     if coming:
         return f"{coming} replicas are loading"

@@ -18,9 +18,6 @@ SIZES_SPAN_S = (
 RATE_SPAN_S = 600.0
 LATENCY_FADE_S = 600.0  # observations of latency lose half of their weight in about seven minutes
 STARTS_KEPT = 20
-LONGEST_START_S = 3600.0  # a pod that waited a weekend for a node does not say how long a start takes
-STUCK_S = 1800.0  # loading for longer than this, and than three times the longest start seen, is stuck
-CARRIED_RATE_S = 30.0  # the load a replica is taken to carry once it falls silent: its mean over this
 
 
 @dataclass(slots=True)
@@ -44,9 +41,6 @@ class Seen:
     all_tpot: float = 0.0
     itl_total_s: float = 0.0
     itl_count: float = 0.0
-    rate_rps: float = 0.0  # arrivals here, recent mean
-    carried: float = 0.0  # arrivals taken for granted since it fell silent, up to carried_to_s
-    carried_to_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -54,7 +48,7 @@ class Tracked:
     """The learned state of one role; plain values only, so that a snapshot is a typed walk."""
 
     seen: dict[str, Seen] = field(default_factory=dict)
-    starting: dict[str, float] = field(default_factory=dict)  # id -> first seen, s: not served yet, counters at zero
+    starting: list[str] = field(default_factory=list)  # ids seen before they served: their counters start at zero
     arrivals: Window = field(default_factory=lambda: Window(RATE_SPAN_S, 1.0))
     sizes: Window = field(default_factory=lambda: Window(SIZES_SPAN_S, 15.0))  # requests, prompt, cached, generated
     kv_capacity_tokens: float | None = None
@@ -78,8 +72,6 @@ class Tick:
     ready: list[Replica] = field(default_factory=list)
     coming: list[Replica] = field(default_factory=list)
     blind: list[Replica] = field(default_factory=list)  # were ready, say nothing now
-    stuck: int = 0  # loading for far too long: neither capacity nor a reason to wait
-    arrived: float = 0.0  # requests since the last tick
     listed: int = 0
     waiting: float = 0.0
     running: float = 0.0
@@ -115,14 +107,13 @@ def observe_role(
     if role.replicas is not None:
         for gone in [key for key in state.seen if key not in unique]:
             del state.seen[gone]
-        state.starting = {key: since_s for key, since_s in state.starting.items() if key in unique}
-    tick.arrived = max(0.0, flow.arrived)
+        state.starting = [key for key in state.starting if key in unique]
     if flow.until_s > flow.since_s:
         # Replicas are read at different instants: overlapping spans would count seconds twice and rates too low.
         if state.arrivals.entries and flow.since_s < state.arrivals.entries[-1][1] < flow.until_s:
             flow.since_s = state.arrivals.entries[-1][1]
-        state.arrivals.add(flow.since_s, flow.until_s, tick.arrived)
-        requests = flow.finished if flow.finished > 0 else tick.arrived
+        state.arrivals.add(flow.since_s, flow.until_s, max(0.0, flow.arrived))
+        requests = flow.finished if flow.finished > 0 else max(0.0, flow.arrived)
         state.sizes.add(flow.since_s, flow.until_s, requests, flow.prompt, flow.cached, flow.generated)
     if flow.itl_count > 0:
         tick.itl_s = flow.itl_total_s / flow.itl_count
@@ -156,54 +147,28 @@ def _one(
     if replica.phase is ReplicaPhase.DRAINING:
         return
     if replica.phase is not ReplicaPhase.READY:
-        _loading(state, tick, replica, now)
+        tick.coming.append(replica)
+        if replica.replica_id not in state.starting and replica.replica_id not in state.seen:
+            state.starting.append(replica.replica_id)
+            _reacted(state, replica, now)
         return
     sample = replica.sample
-    # A time that is no number compares as false: such a sample is not fresh.
-    fresh = sample is not None and replica.failure is None and abs(now - sample.at_s) <= stale_after_s
-    if sample is None or not fresh or not _speaks(sample):
+    if sample is None or replica.failure is not None or now - sample.at_s > stale_after_s:
         tick.blind.append(replica)
-        _carry(state.seen.get(replica.replica_id), tick, flow, now)
+        last = state.seen.get(replica.replica_id)
+        if last is not None:
+            tick.waiting += last.waiting
+            tick.running += last.running
         return
     if not sample.asleep:
         tick.ready.append(replica)
     _sample(state, tick, flow, replica, sample, limits)
 
 
-def _speaks(sample: Sample) -> bool:
-    """Whether a page tells anything of load: one that does not is no proof of an idle replica."""
-    return usable(sample.running) or usable(sample.waiting) or usable(sample.arrivals_counter)
-
-
-def _carry(last: Seen | None, tick: Tick, flow: _Flow, now: float) -> None:
-    """A replica that fell silent is taken to carry on as it last did; its counters settle the account later."""
-    if last is None:
-        return
-    tick.waiting += last.waiting
-    tick.running += last.running
-    since_s = last.at_s if last.carried_to_s is None else last.carried_to_s
-    if now > since_s:
-        flow.arrived += last.rate_rps * (now - since_s)
-        last.carried += last.rate_rps * (now - since_s)
-        last.carried_to_s = now
-
-
-def _loading(state: Tracked, tick: Tick, replica: Replica, now: float) -> None:
-    """A replica that does not serve yet: coming, or stuck."""
-    if replica.replica_id not in state.starting and replica.replica_id not in state.seen:
-        state.starting[replica.replica_id] = now
-        _reacted(state, replica, now)
-    loading_s = now - state.starting.get(replica.replica_id, now)
-    if loading_s > max(STUCK_S, 3.0 * max(state.starts_s, default=0.0)):
-        tick.stuck += 1
-    else:
-        tick.coming.append(replica)
-
-
 def _reacted(state: Tracked, replica: Replica, now: float) -> None:
     """A replica appeared: how long the cluster took to act on the last raise."""
     created_s = replica.created_at_s if replica.created_at_s is not None else now
-    if state.asked_at_s is not None and state.asked_at_s <= created_s <= state.asked_at_s + LONGEST_START_S:
+    if state.asked_at_s is not None and created_s >= state.asked_at_s:
         state.reacts_s = [*state.reacts_s, created_s - state.asked_at_s][-STARTS_KEPT:]
         state.asked_at_s = None
 
@@ -212,16 +177,21 @@ def _started(state: Tracked, replica: Replica) -> bool:
     """Whether this replica's life was watched from its start; its start-up time is learned once."""
     if replica.replica_id not in state.starting:
         return False
-    del state.starting[replica.replica_id]
-    if replica.created_at_s is not None and replica.ready_at_s is not None:
-        took_s = replica.ready_at_s - replica.created_at_s
-        if 0.0 < took_s <= LONGEST_START_S:
-            state.starts_s = [*state.starts_s, took_s][-STARTS_KEPT:]
+    state.starting.remove(replica.replica_id)
+    if (
+        replica.created_at_s is not None
+        and replica.ready_at_s is not None
+        and replica.ready_at_s > replica.created_at_s
+    ):
+        state.starts_s = [*state.starts_s, replica.ready_at_s - replica.created_at_s][-STARTS_KEPT:]
     return True
 
 
-def _read(sample: Sample, tick: Tick, limits: tuple[float, float]) -> Seen:
-    return Seen(
+def _sample(
+    state: Tracked, tick: Tick, flow: _Flow, replica: Replica, sample: Sample, limits: tuple[float, float]
+) -> None:
+    last = state.seen.get(replica.replica_id)
+    fresh = Seen(
         sample.at_s,
         _clean(sample.arrivals_counter, tick),
         _clean(sample.arrivals_pending, tick),
@@ -237,13 +207,6 @@ def _read(sample: Sample, tick: Tick, limits: tuple[float, float]) -> Seen:
         *_within(sample.tpot if sample.tpot is not None else sample.itl, limits[1]),
         *_mean_parts(sample.itl if sample.itl is not None else sample.tpot),
     )
-
-
-def _sample(
-    state: Tracked, tick: Tick, flow: _Flow, replica: Replica, sample: Sample, limits: tuple[float, float]
-) -> None:
-    last = state.seen.get(replica.replica_id)
-    fresh = _read(sample, tick, limits)
     tick.waiting += fresh.waiting
     tick.running += fresh.running
     state.kv_capacity_tokens = _clean(sample.kv_capacity_tokens, tick) or state.kv_capacity_tokens
@@ -251,27 +214,18 @@ def _sample(
     if state.kv_capacity_tokens:
         tick.kv_tokens += fresh.kv_usage * state.kv_capacity_tokens
     if last is None and _started(state, replica):
-        since_s = replica.ready_at_s if usable(replica.ready_at_s) and replica.ready_at_s else sample.at_s
+        since_s = replica.ready_at_s or sample.at_s
         last = Seen(min(since_s, sample.at_s) - 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     state.seen[replica.replica_id] = fresh
-    if last is None:
-        return
-    fresh.rate_rps = last.rate_rps
-    if sample.at_s <= last.at_s:
-        if sample.at_s == last.at_s:
-            state.seen[replica.replica_id] = last  # the same page again: what was carried since stays in the account
+    if last is None or sample.at_s <= last.at_s:
         return
     flow.since_s, flow.until_s = min(flow.since_s, last.at_s), max(flow.until_s, sample.at_s)
     reset = fresh.counter is not None and last.counter is not None and fresh.counter < last.counter
-    arrived = increase(last.rejected, fresh.rejected) or 0.0
     if not reset:
-        arrived += increase(last.counter, fresh.counter) or 0.0
+        flow.arrived += increase(last.counter, fresh.counter) or 0.0
         if fresh.pending is not None and last.pending is not None and fresh.counter is not None:
-            arrived += fresh.pending - last.pending
-    took_s = sample.at_s - last.at_s
-    fresh.rate_rps += (max(0.0, arrived) / took_s - last.rate_rps) * min(1.0, took_s / CARRIED_RATE_S)
-    # What was taken for granted while it was silent is not counted again.
-    flow.arrived += arrived if last.carried == 0.0 else max(0.0, arrived - last.carried)
+            flow.arrived += fresh.pending - last.pending
+    flow.arrived += increase(last.rejected, fresh.rejected) or 0.0
     flow.finished += increase(last.finished, fresh.finished) or 0.0
     flow.prompt += increase(last.prompt, fresh.prompt) or 0.0
     flow.cached += increase(last.cached, fresh.cached) or 0.0
