@@ -9,9 +9,23 @@ import bisect
 import itertools
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from autoscaler.core.records import Histogram
 from autoscaler.core.series import usable
+
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a histogram says of a limit: how many of `count` lie within the bucket bounds on either side of it."""
+
+    floor: float = 0.0  # the bound at or below the limit
+    ceiling: float = math.inf  # the bound at or above it
+    low: float = 0.0  # observations <= floor
+    high: float = 0.0  # observations <= ceiling
+    count: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +79,40 @@ def scale(histogram: Histogram, factor: float) -> Histogram:
     return Histogram(histogram.bounds, tuple(c * factor for c in histogram.counts), histogram.total * factor)
 
 
-def share_within(histogram: Histogram | None, limit: float) -> Share | None:
-    """The share of observations <= limit; None without observations."""
+def around(histogram: Histogram | None, limit: float) -> Around | None:
+    """The counts on either side of a limit; None without observations."""
     if histogram is None or histogram.counts[-1] <= 0:
         return None
     bounds, counts = histogram.bounds, histogram.counts
     total = counts[-1]
     upper = bisect.bisect_left(bounds, limit)
-    if upper < len(bounds) and bounds[upper] == limit:
-        exact = counts[upper] / total
-        return Share(exact, exact, exact, total)
-    below = counts[upper - 1] if upper else 0.0
-    floor = bounds[upper - 1] if upper else 0.0
-    if upper >= len(bounds) or math.isinf(bounds[upper]):
+    if upper >= len(bounds):
         # Past the last finite bound nothing is known of the rest.
-        return Share(below / total, below / total, 1.0 if upper < len(bounds) else below / total, total)
-    above = counts[upper]
-    middle = below + (above - below) * (limit - floor) / (bounds[upper] - floor)
-    return Share(below / total, middle / total, above / total, total)
+        return Around(bounds[-1], math.inf, total, total, total)
+    if bounds[upper] == limit:
+        return Around(limit, limit, counts[upper], counts[upper], total)
+    floor, below = (bounds[upper - 1], counts[upper - 1]) if upper else (0.0, 0.0)
+    return Around(floor, bounds[upper], below, counts[upper], total)
+
+
+def share_of(one: Around, limit: float) -> Share:
+    """The share within the limit; inside its bucket latencies are taken as lognormal (straight in probit of log)."""
+    low, high = one.low / one.count, one.high / one.count
+    if low >= high or math.isinf(one.ceiling) or one.ceiling <= one.floor:
+        return Share(low, low, high, one.count)
+    if one.floor <= 0.0:
+        return Share(low, low + (high - low) * limit / one.ceiling, high, one.count)
+    least = min(0.25, 0.5 / one.count)
+    z_low, z_high = (_NORMAL.inv_cdf(min(1.0 - least, max(least, share))) for share in (low, high))
+    along = math.log(limit / one.floor) / math.log(one.ceiling / one.floor)
+    middle = _NORMAL.cdf(z_low + (z_high - z_low) * along)
+    return Share(low, min(high, max(low, middle)), high, one.count)
+
+
+def share_within(histogram: Histogram | None, limit: float) -> Share | None:
+    """The share of observations <= limit; None without observations."""
+    counts = around(histogram, limit)
+    return share_of(counts, limit) if counts is not None else None
 
 
 def joint(one: Share, other: Share) -> Share:

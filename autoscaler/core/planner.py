@@ -21,11 +21,11 @@ from autoscaler.core.records import (
     ServiceSpec,
 )
 from autoscaler.core.series import Window, increase, usable
-from autoscaler.core.sizing import RoleState, Sized, size
+from autoscaler.core.sizing import LONG_S, SHORT_S, RoleState, Sized, size
 from autoscaler.core.tracking import Tick, observe_role
 
 WAKING_PERIOD_S = 1.0
-HELD_RATE_S = 30.0  # a gateway's arrivals are averaged over this at most: at a wake-up seconds count
+HELD_RATE_S = 12.0  # a gateway's arrivals while it holds some: at a wake-up seconds count
 HELD_RATE_LEAST_S = 2.0
 
 
@@ -45,6 +45,7 @@ class State:
     roles: dict[str, RoleState] = field(default_factory=dict)
     gateways: dict[str, Gateway] = field(default_factory=dict)
     held_arrivals: Window = field(default_factory=lambda: Window(240.0, 1.0))
+    held_at_s: float | None = None  # last time requests waited at a gateway
     watched_since_s: float | None = None  # first time the replicas were read: history begins
     known_at_s: float | None = None  # last time the service was not blind
     busy_at_s: float | None = None  # last time anything ran, waited, was held, woken or loading
@@ -57,6 +58,7 @@ class _Outside:
 
     held: float
     rate_rps: float | None
+    came: float  # requests that came since the last observation
     blind: bool  # a wake source is set but has not spoken lately
     woken: int
 
@@ -100,32 +102,44 @@ class Planner:
 
     def _outside(self, observation: Observation, now: float) -> _Outside:
         state, spec = self._state, observation.spec
-        held, fresh = 0.0, 0
+        held, came, fresh = 0.0, 0.0, 0
         for reading in observation.held:
-            self._gateway(reading)
+            came += self._gateway(reading)
             if now - reading.at_s <= spec.stale_after_s and (usable(reading.held) or usable(reading.arrivals)):
                 fresh += 1
                 held += reading.held if usable(reading.held) and reading.held is not None else 0.0
+        if held > 0.0:
+            state.held_at_s = now
         rate_rps = None
-        covered_s, (arrived,) = state.held_arrivals.totals(now, HELD_RATE_S)
-        if covered_s > 0:
-            # At a wake-up the window reaches back to an empty past: seconds count from the first arrival.
-            since_s = next((e[0] for e in state.held_arrivals.entries if e[2] > 0 and e[1] > now - HELD_RATE_S), now)
-            rate_rps = arrived / max(HELD_RATE_LEAST_S, min(covered_s, now - since_s))
+        # What a gateway lets go at a wake-up reaches servers at once: a hundred held requests read as 7 req/s there
+        # until they have left the window, so the gateway's own count is used that long.
+        if state.held_at_s is not None and now - state.held_at_s <= LONG_S:
+            spans_s = (HELD_RATE_S,) if held > 0.0 else (SHORT_S, LONG_S)
+            rate_rps = max((self._held_rate(now, span_s) for span_s in spans_s), default=None)
         woken = max((wake.replicas for wake in observation.wakes if wake.expires_at_s > now), default=0)
-        return _Outside(held, rate_rps, spec.has_wake_source and fresh == 0, woken)
+        return _Outside(held, rate_rps, came, spec.has_wake_source and fresh == 0, woken)
 
-    def _gateway(self, reading: HeldReading) -> None:
+    def _held_rate(self, now: float, span_s: float) -> float:
+        """Arrivals per second at the gateways; at a wake-up the window reaches back to an empty past and is cut."""
+        window = self._state.held_arrivals
+        covered_s, (arrived,) = window.totals(now, span_s)
+        since_s = next((entry[0] for entry in window.entries if entry[2] > 0 and entry[1] > now - span_s), now)
+        return arrived / max(HELD_RATE_LEAST_S, min(covered_s, now - since_s))
+
+    def _gateway(self, reading: HeldReading) -> float:
+        """Take one reading; gives what came in since the last one."""
         state = self._state
         if reading.arrivals is not None and not usable(reading.arrivals):
-            return
+            return 0.0
         last = state.gateways.get(reading.source)
         state.gateways[reading.source] = Gateway(reading.at_s, reading.arrivals)
         if last is None or reading.at_s <= last.at_s:
-            return
+            return 0.0
         arrived = increase(last.arrivals, reading.arrivals)
-        if arrived is not None:
-            state.held_arrivals.add(last.at_s, reading.at_s, arrived)
+        if arrived is None:
+            return 0.0
+        state.held_arrivals.add(last.at_s, reading.at_s, arrived)
+        return arrived
 
     # --- no data -----------------------------------------------------------------------------------------------------
 
@@ -190,6 +204,7 @@ class Planner:
                 ticks[role.role],
                 held=outside.held if role.role != "decode" else 0.0,
                 held_rps=outside.rate_rps,
+                came=outside.came,
                 now=now,
                 lead_prior_s=spec.lead_time_prior_s,
                 tick_s=tick_s,

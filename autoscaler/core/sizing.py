@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from autoscaler.core import histogram as hist
 from autoscaler.core.capacity import Capacity, Mix, ReplicaModel, replica_model
 from autoscaler.core.priors import Limits, prior
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
@@ -15,16 +16,17 @@ from autoscaler.core.series import SlidingMax
 from autoscaler.core.tracking import Tick, Tracked, forget_latencies
 
 ASSUMED_MIX = Mix(1000.0, 200.0)  # until sizes were seen: near the Azure 2023 conversation mix (1246, 204)
+LEAST_SIZES = 100.0  # requests: means of sizes with a squared variation of 1 are then known within 10 %
 SHORT_S, LONG_S = 60.0, 240.0  # persistence of the larger of two means: fast up, steady down
 SURPLUS_MARGIN = 1.05  # a replica is surplus only if the rest would carry 5 % more, so noise does not flap
-CLEAR_S = 20.0  # a backlog is worked off within this time
+CLEAR_S = 10.0  # a backlog is worked off within this time
 SLOWNESS_BOUNDS = (0.4, 3.0)
-# Never above the model: shares count the doubtful bucket as good, which can prove too little but never too much.
-HEADROOM_BOUNDS = (0.7, 1.0)
+HEADROOM_BOUNDS = (0.7, 1.2)
+FLAT_SLOPE = 0.2  # fall of the share per unit of ln(rate) below which a share says little of the rate
 LEAST_EVIDENCE = 200.0  # requests: a share of 0.95 is then known within about 1.5 points
 LEARN_S = 180.0  # time constant of the corrections
 LEAST_STARTS_QUANTILE = 0.9
-MAKE_UP_S = 3600.0  # attainment is asked over the day; a miss is made up for within the hours that follow
+MAKE_UP_S = 1200.0  # time constant: 95 % of what was missed is made up for within the hour that follows
 MAKE_UP_MOST = 0.993  # beyond it the last points cost more than they make up
 UPPER_QUANTILE = 1.2816  # standard normal, 0.9: one in ten; the far tail costs more than it gains
 DISPERSION_BOUNDS = (1.0, 4.0)  # Poisson at least; above, the ticks hold a trend rather than noise
@@ -49,8 +51,8 @@ class RoleState:
     wanted: SlidingMax = field(default_factory=SlidingMax)
     last_replicas: int = 0
     decided_at_s: float | None = None
-    missed: float = 0.0  # requests that were held for longer than the limit, and all, over the last hours
-    arrived: float = 0.0
+    missed: float = 0.0  # requests that were held for longer than the limit and are not made up for yet
+    rate_rps: float = 0.0  # the last one
 
 
 def lead_time_s(tracked: Tracked, prior_s: float) -> float:
@@ -66,12 +68,14 @@ def lead_time_s(tracked: Tracked, prior_s: float) -> float:
 
 def mix_of(tracked: Tracked, now: float, role: str) -> tuple[Mix, bool]:
     """The sizes of recent requests, and whether they are assumed rather than measured."""
-    _, (requests, prompt, cached, generated) = tracked.sizes.totals(now, tracked.sizes.span_s, 4)
-    if requests < 100.0 or prompt <= 0.0:
+    _, (begun, prompt, cached, generated, grown) = tracked.sizes.totals(now, tracked.sizes.span_s, 5)
+    # What runs now has on average been through half of its output, and so had what ran when the window began.
+    through = begun - 0.5 * grown
+    if through < LEAST_SIZES or prompt <= 0.0:
         mix, assumed = ASSUMED_MIX, True
     else:
-        share = min(0.95, cached / prompt)
-        mix, assumed = Mix(prompt / requests, max(1.0, generated / requests), cached_share=share), False
+        mix = Mix(prompt / begun, max(1.0, generated / through), cached_share=min(0.95, cached / prompt))
+        assumed = False
     if role == "prefill":
         return Mix(mix.prompt_tokens, 1.0, cached_share=mix.cached_share), assumed
     if role == "decode":
@@ -91,34 +95,51 @@ def model_of(tracked: Tracked, spec: RoleSpec, mix: Mix, objective: Objective) -
 
 
 def learn(tracked: Tracked, tick: Tick, model: ReplicaModel, now: float, objective: Objective, tick_s: float) -> None:
-    """Correct the model's speed from the measured time per token, and the capacity from the measured attainment."""
+    """Correct the model's speed from the measured time per token, and its capacity from the measured attainment."""
     serving = len(tick.ready)
-    gain = min(0.5, tick_s / LEARN_S)
     # Both corrections compare with a steady state: a fleet that grows or works off a queue proves nothing.
-    if tick.coming or not serving or tick.waiting > 2.0 * serving:
+    if tick.coming or tick.blind or not serving or tick.waiting > 2.0 * serving:
         forget_latencies(tracked)
         return
-    if serving and not tick.blind and tick.itl_s and tick.running >= serving:
-        step, n = model.step, tick.running / serving
-        covered_s, (_, prompt, cached, _) = tracked.sizes.totals(now, SHORT_S, 4)
-        prefill = (prompt - cached) / covered_s / serving if covered_s > 0 else 0.0
-        idle = max(0.1, 1.0 - step.prompt_token_s * prefill)
-        expected_s = (step.base_s + step.sequence_s * n + step.kv_token_s * tick.kv_tokens / serving) / idle
-        ratio = min(3.0, max(1 / 3, tick.itl_s / expected_s))
-        low, high = SLOWNESS_BOUNDS
-        tracked.slowness = min(high, max(low, tracked.slowness * ratio**gain))
-    if tracked.all_tpot < LEAST_EVIDENCE or tracked.all_ttft < LEAST_EVIDENCE or tick.blind:
+    gain = min(0.5, tick_s / LEARN_S)
+    _learn_speed(tracked, tick, model, now, gain)
+    _learn_headroom(tracked, tick, model, now, objective, gain)
+
+
+def _learn_speed(tracked: Tracked, tick: Tick, model: ReplicaModel, now: float, gain: float) -> None:
+    serving = len(tick.ready)
+    if not tick.itl_s or tick.running < serving:
         return
-    measured = (tracked.good_ttft / tracked.all_ttft) * (tracked.good_tpot / tracked.all_tpot)
-    covered_s, (arrived,) = tracked.arrivals.totals(now, LONG_S)
-    rate_rps = arrived / covered_s / serving if covered_s > 0 else 0.0
-    asked_rps = model.capacity(objective.attainment).rate_rps * tracked.headroom
+    step, n = model.step, tick.running / serving
+    covered_s, (_, prompt, cached, _) = tracked.sizes.totals(now, SHORT_S, 4)
+    prefill = (prompt - cached) / covered_s / serving if covered_s > 0 else 0.0
+    idle = max(0.1, 1.0 - step.prompt_token_s * prefill)
+    expected_s = (step.base_s + step.sequence_s * n + step.kv_token_s * tick.kv_tokens / serving) / idle
+    ratio = min(3.0, max(1 / 3, tick.itl_s / expected_s))
+    low, high = SLOWNESS_BOUNDS
+    tracked.slowness = min(high, max(low, tracked.slowness * ratio**gain))
+
+
+def _learn_headroom(
+    tracked: Tracked, tick: Tick, model: ReplicaModel, now: float, objective: Objective, gain: float
+) -> None:
+    """Move the headroom along the model's own slope until it expects the share that pages tell.
+
+    Where the slope is flat, as in an idle fleet, a share proves nothing, and nothing moves.
+    """
+    covered_s, (arrived,) = tracked.arrivals.totals(now, SHORT_S)
+    if covered_s <= 0.0:
+        return
+    rate_rps = arrived / covered_s / len(tick.ready) / tracked.headroom
+    tracked.expected += tick.judged * model.at(rate_rps).share
+    ttft, tpot = tracked.ttft.share(objective.ttft_s), tracked.tpot.share(objective.tpot_s)
+    if ttft is None or tpot is None or min(ttft.count, tpot.count) < LEAST_EVIDENCE:
+        return
+    error = hist.joint(ttft, tpot).middle - tracked.expected / tpot.count
+    slope = model.slope(rate_rps)
     low, high = HEADROOM_BOUNDS
-    if measured < objective.attainment:
-        tracked.headroom = max(low, tracked.headroom * (1 - 0.3 * gain))
-    elif rate_rps > 0.75 * asked_rps and measured > objective.attainment + 0.01:
-        # Only a loaded fleet proves that it could carry more; an idle one meets every limit.
-        tracked.headroom = min(high, tracked.headroom * (1 + 0.1 * gain))
+    moved = tracked.headroom * math.exp(gain * error * slope / (slope * slope + FLAT_SLOPE**2))
+    tracked.headroom = min(high, max(low, moved))
 
 
 def size(
@@ -129,24 +150,22 @@ def size(
     *,
     held: float,
     held_rps: float | None,
+    came: float,
     now: float,
     lead_prior_s: float,
     tick_s: float,
 ) -> Sized:
-    """The replicas one role needs now; `held` requests wait outside, arriving at `held_rps` where a gateway tells."""
+    """The replicas one role needs now; `held` requests wait outside, where `came` came since."""
     tracked = state.tracked
     mix, assumed = mix_of(tracked, now, spec.role)
     model = model_of(tracked, spec, mix, objective)
     learn(tracked, tick, model, now, objective, tick_s)
     lead_s = lead_time_s(tracked, lead_prior_s)
-    asked = _asked(state, objective, held, held_rps, lead_s, tick_s)
+    rate_rps = _rate(tracked, now) if held_rps is None else held_rps
+    state.rate_rps = rate_rps
+    asked = _asked(state, objective, held, came, lead_s, tick_s)
     capacity = model.capacity(asked)
     carried_rps = max(1e-6, capacity.rate_rps * tracked.headroom)
-    rate_rps = max(_rate(tracked, now), held_rps or 0.0)
-    if held_rps is not None and (held > 0.0 or tick.coming):
-        # What a gateway lets go at a wake-up reaches servers at once: a hundred held requests read as 7 req/s there.
-        rate_rps = held_rps
-    state.arrived += rate_rps * tick_s
     forecast_rps = _upper(tracked, rate_rps, now)
     need = forecast_rps / carried_rps
     floor = math.ceil(need - 1e-9)
@@ -167,13 +186,14 @@ def size(
         reasons.append(Reason("make_up", text, (("asked", asked),)))
     if assumed:
         reasons.append(Reason("assumed_mix", "request sizes are assumed: none was measured yet"))
-    wanted, backlog_reason = _with_backlog(floor, capacity, tick, held, rate_rps, lead_s)
+    wanted, backlog_reason = _with_backlog(floor, capacity, tick, held, rate_rps, lead_s, now)
     if backlog_reason:
         reasons.append(backlog_reason)
     wanted = max(wanted, _kept(state, tick, wanted, need, lead_s, now, reasons))
     demand = rate_rps / carried_rps
     estimates = replace(
-        _estimates(spec.role, mix, rate_rps, carried_rps, demand, lead_s, tracked, tick, held), forecast_replicas=need
+        _estimates(spec.role, objective, mix, rate_rps, carried_rps, demand, lead_s, tracked, tick, held),
+        forecast_replicas=need,
     )
     return Sized(wanted, tuple(reasons), estimates, lead_s, rate_rps)
 
@@ -188,22 +208,18 @@ def _rate(tracked: Tracked, now: float) -> float:
     return max(rates, default=0.0)
 
 
-def _asked(
-    state: RoleState, objective: Objective, held: float, held_rps: float | None, lead_s: float, tick_s: float
-) -> float:
-    """The share to size for, so that with the requests missed while held the day meets what was asked.
+def _asked(state: RoleState, objective: Objective, held: float, came: float, lead_s: float, tick_s: float) -> float:
+    """The share to size for, so that the requests missed while held are made up for by those that follow.
 
-    No server's page tells of those: they wait outside. What arrives while requests are held waits about a lead time.
+    No server's page tells of those: they wait outside, about a lead time each. What is missed fades as it is made up.
     """
-    fade = math.exp(-tick_s / MAKE_UP_S)
-    state.missed, state.arrived = state.missed * fade, state.arrived * fade
-    if held > 0.0 and held_rps is not None and lead_s > objective.ttft_s:
-        state.missed += held_rps * tick_s
+    state.missed *= math.exp(-tick_s / MAKE_UP_S)
+    if held > 0.0 and lead_s > objective.ttft_s:
+        state.missed += came
     if state.missed < 1.0:
         return objective.attainment
-    share = min(1.0, state.missed / max(state.arrived, state.missed))
-    most = max(objective.attainment, MAKE_UP_MOST)
-    return most if share >= 1.0 - objective.attainment else min(most, objective.attainment / (1.0 - share))
+    following = max(state.missed, state.rate_rps * MAKE_UP_S)
+    return min(max(objective.attainment, MAKE_UP_MOST), objective.attainment + state.missed / following)
 
 
 def _upper(tracked: Tracked, rate_rps: float, now: float) -> float:
@@ -225,15 +241,17 @@ def _upper(tracked: Tracked, rate_rps: float, now: float) -> float:
 
 
 def _with_backlog(
-    floor: int, capacity: Capacity, tick: Tick, held: float, rate_rps: float, lead_s: float
+    floor: int, capacity: Capacity, tick: Tick, held: float, rate_rps: float, lead_s: float, now: float
 ) -> tuple[int, Reason | None]:
     """Replicas that also work off what waits, counting what will have gathered by the time new ones serve."""
     waiting = tick.waiting + held
     # A few waiting requests are the ordinary granularity of prefill, not a backlog.
     if waiting <= 2.0 * max(1, len(tick.ready)):
         return floor, None
-    serving_rps = len(tick.ready) * capacity.saturation_rps
-    gathered = max(0.0, waiting + (rate_rps - serving_rps) * lead_s)
+    # What serves or loads already works on it too, for as long as it serves until one asked for now would.
+    ages_s = (max(0.0, now - (now if one.created_at_s is None else one.created_at_s)) for one in tick.coming)
+    serving_s = len(tick.ready) * lead_s + sum(min(lead_s, age_s) for age_s in ages_s)
+    gathered = max(0.0, waiting + rate_rps * lead_s - capacity.saturation_rps * serving_s)
     # Beyond the rate inside the objective a replica still works off its queue, but nobody it serves meets the limits.
     clearing_rps = max(1e-6, 0.5 * (capacity.rate_rps + capacity.saturation_rps))
     needed = math.ceil((rate_rps + gathered / CLEAR_S) / clearing_rps - 1e-9)
@@ -260,6 +278,7 @@ def _kept(
 
 def _estimates(
     role: str,
+    objective: Objective,
     mix: Mix,
     rate_rps: float,
     carried_rps: float,
@@ -269,9 +288,8 @@ def _estimates(
     tick: Tick,
     held: float,
 ) -> Estimates:
-    attainment = None
-    if tracked.all_ttft >= 1 and tracked.all_tpot >= 1:
-        attainment = (tracked.good_ttft / tracked.all_ttft) * (tracked.good_tpot / tracked.all_tpot)
+    ttft, tpot = tracked.ttft.share(objective.ttft_s), tracked.tpot.share(objective.tpot_s)
+    attainment = hist.joint(ttft, tpot).middle if ttft is not None and tpot is not None else None
     return Estimates(
         role=role,
         arrivals_rps=rate_rps,

@@ -12,9 +12,7 @@ from autoscaler.core import histogram as hist
 from autoscaler.core.records import Histogram, Replica, ReplicaPhase, RoleObservation, Sample
 from autoscaler.core.series import Window, increase, usable
 
-SIZES_SPAN_S = (
-    900.0  # token means: tokens per request drift within half an hour (Azure 2023 conversation: 31 % in 5 min)
-)
+SIZES_SPAN_S = 300.0  # token means: they drift (Azure 2023 conversation: 31 % in 5 min); 1,500 requests at 5 req/s
 RATE_SPAN_S = 600.0
 LATENCY_FADE_S = 600.0  # observations of latency lose half of their weight in about seven minutes
 STARTS_KEPT = 20
@@ -35,12 +33,40 @@ class Seen:
     waiting: float = 0.0
     running: float = 0.0
     kv_usage: float = 0.0
-    good_ttft: float = 0.0  # observations since the server's start: within the limit, and all
-    all_ttft: float = 0.0
-    good_tpot: float = 0.0
-    all_tpot: float = 0.0
+    ttft: hist.Around | None = None  # since the server's start
+    tpot: hist.Around | None = None
     itl_total_s: float = 0.0
     itl_count: float = 0.0
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Recent observations of one latency around its limit, older ones faded, and what the model made of them."""
+
+    floor: float = 0.0
+    ceiling: float | None = None  # None: no finite bound above the limit
+    low: float = 0.0
+    high: float = 0.0
+    count: float = 0.0
+
+    def add(self, former: hist.Around | None, current: hist.Around | None, fade: float) -> None:
+        """Take what was observed between two pages of one replica."""
+        self.low, self.high, self.count = self.low * fade, self.high * fade, self.count * fade
+        if current is None or (former is not None and former.count > current.count):
+            return
+        base = former if former is not None and former.floor == current.floor else None
+        self.floor = current.floor
+        self.ceiling = current.ceiling if math.isfinite(current.ceiling) else None
+        self.low += max(0.0, current.low - (base.low if base else 0.0))
+        self.high += max(0.0, current.high - (base.high if base else 0.0))
+        self.count += max(0.0, current.count - (base.count if base else 0.0))
+
+    def share(self, limit_s: float) -> hist.Share | None:
+        """The share within the limit; None without observations."""
+        if self.count < 1.0:
+            return None
+        ceiling = self.ceiling if self.ceiling is not None else math.inf
+        return hist.share_of(hist.Around(self.floor, ceiling, self.low, self.high, self.count), limit_s)
 
 
 @dataclass(slots=True)
@@ -50,15 +76,15 @@ class Tracked:
     seen: dict[str, Seen] = field(default_factory=dict)
     starting: list[str] = field(default_factory=list)  # ids seen before they served: their counters start at zero
     arrivals: Window = field(default_factory=lambda: Window(RATE_SPAN_S, 1.0))
-    sizes: Window = field(default_factory=lambda: Window(SIZES_SPAN_S, 15.0))  # requests, prompt, cached, generated
+    # requests begun, prompt, cached and generated tokens, growth of what runs
+    sizes: Window = field(default_factory=lambda: Window(SIZES_SPAN_S, 15.0))
     kv_capacity_tokens: float | None = None
     max_running: float | None = None
     slowness: float = 1.0  # measured step time over the model's
     headroom: float = 1.0  # learned factor on capacity
-    good_ttft: float = 0.0  # faded counts of observations within the limit, and of all
-    all_ttft: float = 0.0
-    good_tpot: float = 0.0
-    all_tpot: float = 0.0
+    ttft: Evidence = field(default_factory=Evidence)
+    tpot: Evidence = field(default_factory=Evidence)
+    expected: float = 0.0  # sum of the shares the model expected of the requests behind `tpot`
     starts_s: list[float] = field(default_factory=list)  # newest last
     reacts_s: list[float] = field(default_factory=list)  # decision to created
     asked_at_s: float | None = None  # when more was last asked for and not yet created
@@ -79,6 +105,7 @@ class Tick:
     discarded: int = 0
     kv_tokens: float = 0.0
     itl_s: float | None = None  # mean time per token over this tick
+    judged: float = 0.0  # requests whose time per token was told this tick
 
 
 def _clean(value: float | None, tick: Tick) -> float | None:
@@ -113,8 +140,9 @@ def observe_role(
         if state.arrivals.entries and flow.since_s < state.arrivals.entries[-1][1] < flow.until_s:
             flow.since_s = state.arrivals.entries[-1][1]
         state.arrivals.add(flow.since_s, flow.until_s, max(0.0, flow.arrived))
-        requests = flow.finished if flow.finished > 0 else max(0.0, flow.arrived)
-        state.sizes.add(flow.since_s, flow.until_s, requests, flow.prompt, flow.cached, flow.generated)
+        begun = max(0.0, flow.arrived - flow.queued)
+        state.sizes.add(flow.since_s, flow.until_s, begun, flow.prompt, flow.cached, flow.generated, flow.grown)
+    tick.judged = flow.judged
     if flow.itl_count > 0:
         tick.itl_s = flow.itl_total_s / flow.itl_count
     return tick
@@ -127,12 +155,14 @@ class _Flow:
     since_s: float = float("inf")
     until_s: float = 0.0
     arrived: float = 0.0
-    finished: float = 0.0
+    queued: float = 0.0  # change of what waits: arrived, but no token of it was computed
+    grown: float = 0.0  # change of what runs
     prompt: float = 0.0
     cached: float = 0.0
     generated: float = 0.0
     itl_total_s: float = 0.0
     itl_count: float = 0.0
+    judged: float = 0.0  # observations of time per token
 
 
 def _one(
@@ -203,8 +233,8 @@ def _sample(
         _clean(sample.waiting, tick) or 0.0,
         _clean(sample.running, tick) or 0.0,
         min(1.0, _clean(sample.kv_usage, tick) or 0.0),
-        *_within(sample.ttft, limits[0]),
-        *_within(sample.tpot if sample.tpot is not None else sample.itl, limits[1]),
+        _around(sample.ttft, limits[0]),
+        _around(sample.tpot if sample.tpot is not None else sample.itl, limits[1]),
         *_mean_parts(sample.itl if sample.itl is not None else sample.tpot),
     )
     tick.waiting += fresh.waiting
@@ -226,27 +256,22 @@ def _sample(
         if fresh.pending is not None and last.pending is not None and fresh.counter is not None:
             flow.arrived += fresh.pending - last.pending
     flow.arrived += increase(last.rejected, fresh.rejected) or 0.0
-    flow.finished += increase(last.finished, fresh.finished) or 0.0
     flow.prompt += increase(last.prompt, fresh.prompt) or 0.0
     flow.cached += increase(last.cached, fresh.cached) or 0.0
     flow.generated += increase(last.generated, fresh.generated) or 0.0
+    flow.queued += fresh.waiting - last.waiting
+    flow.grown += fresh.running - last.running
     if not reset:
         _latencies(state, flow, last, fresh)
 
 
-def _within(histogram: Histogram | None, limit_s: float) -> tuple[float, float]:
-    """Observations that may lie within a limit, and all of them, since the server's start.
-
-    The bucket that holds the limit counts as within: vLLM's own bounds 50 and 75 ms leave a limit of 60 ms in doubt,
-    and a doubt must not buy GPUs; the model stands in there.
-    """
-    share = hist.share_within(histogram, limit_s) if hist.sound(histogram) else None
-    return (share.high * share.count, share.count) if share else (0.0, 0.0)
+def _around(histogram: Histogram | None, limit_s: float) -> hist.Around | None:
+    return hist.around(histogram, limit_s) if hist.sound(histogram) else None
 
 
 def forget_latencies(state: Tracked) -> None:
     """Start the evidence anew: a fleet that is waking or growing says nothing of what a settled one carries."""
-    state.good_ttft = state.all_ttft = state.good_tpot = state.all_tpot = 0.0
+    state.ttft, state.tpot, state.expected = Evidence(), Evidence(), 0.0
 
 
 def _mean_parts(histogram: Histogram | None) -> tuple[float, float]:
@@ -260,7 +285,8 @@ def _latencies(state: Tracked, flow: _Flow, last: Seen, fresh: Seen) -> None:
     flow.itl_total_s += max(0.0, fresh.itl_total_s - last.itl_total_s)
     flow.itl_count += max(0.0, fresh.itl_count - last.itl_count)
     fade = math.exp(-(fresh.at_s - last.at_s) / LATENCY_FADE_S / max(1, len(state.seen)))
-    state.good_ttft = state.good_ttft * fade + max(0.0, fresh.good_ttft - last.good_ttft)
-    state.all_ttft = state.all_ttft * fade + max(0.0, fresh.all_ttft - last.all_ttft)
-    state.good_tpot = state.good_tpot * fade + max(0.0, fresh.good_tpot - last.good_tpot)
-    state.all_tpot = state.all_tpot * fade + max(0.0, fresh.all_tpot - last.all_tpot)
+    before = state.tpot.count
+    state.ttft.add(last.ttft, fresh.ttft, fade)
+    state.tpot.add(last.tpot, fresh.tpot, fade)
+    state.expected *= fade
+    flow.judged += max(0.0, state.tpot.count - before * fade)
