@@ -26,6 +26,7 @@ from autoscaler.core.tracking import Tick, observe_role
 
 WAKING_PERIOD_S = 1.0
 HELD_RATE_S = 12.0  # a gateway's arrivals while it holds some: at a wake-up seconds count
+HELD_RECENT_S = 30.0  # the same in the minute after, when a mean over a minute lags behind what woke it
 HELD_RATE_LEAST_S = 2.0
 
 
@@ -114,7 +115,8 @@ class Planner:
         # What a gateway lets go at a wake-up reaches servers at once: a hundred held requests read as 7 req/s there
         # until they have left the window, so the gateway's own count is used that long.
         if state.held_at_s is not None and now - state.held_at_s <= LONG_S:
-            spans_s = (HELD_RATE_S,) if held > 0.0 else (SHORT_S, LONG_S)
+            lately = now - state.held_at_s <= SHORT_S
+            spans_s = (HELD_RATE_S,) if held > 0.0 else (HELD_RECENT_S, SHORT_S) if lately else (SHORT_S, LONG_S)
             rate_rps = max((self._held_rate(now, span_s) for span_s in spans_s), default=None)
         woken = max((wake.replicas for wake in observation.wakes if wake.expires_at_s > now), default=0)
         return _Outside(held, rate_rps, came, spec.has_wake_source and fresh == 0, woken)
