@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # boxes cut the names of environment variables on a terminal of 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sizes LLM inference fleets to a latency objective, as a KEDA external scaler.",
 )

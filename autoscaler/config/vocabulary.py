@@ -14,6 +14,7 @@ from autoscaler.core.errors import Problem
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=10_000)]
+Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
 Positive = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -30,7 +31,7 @@ class Sizing(Strict):
     max_replicas: Positive | None = Field(None, description="most replicas")
     gpus_per_replica: Positive | None = Field(None, description="GPUs one replica holds")
     prior: str | None = Field(None, description="key of the step-time table, such as llama-3.1-70b/a100x4")
-    max_batched_tokens: Positive | None = Field(None, description="the server's tokens per step, which no page tells")
+    max_batched_tokens: Tokens | None = Field(None, description="the server's tokens per step, which no page tells")
 
 
 class Aims(Sizing):

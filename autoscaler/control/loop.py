@@ -60,7 +60,7 @@ class ServiceLoop:
         self._watches = watches(str(self._service), settings.targets)
         self.planner = Planner()
         self._saved_at_s = 0.0
-        self._newest: Decision | None = None
+        self._saved_leads_s: list[float | None] = []
 
     async def restore(self) -> bytes | None:
         """Take up the learned state of the last run; a snapshot that cannot be read is reported and left aside."""
@@ -79,7 +79,7 @@ class ServiceLoop:
         try:
             while True:
                 decision = self.decide()
-                await self._save_if_due()
+                await self._save_if_due(decision)
                 await self._wait(decision)
         finally:
             await self._store.save(self._service, self.planner.snapshot(), self._clock.now())
@@ -91,7 +91,6 @@ class ServiceLoop:
         before = time.perf_counter()
         decision = self.planner.observe(observation, now)
         self._sink.publish(observation, decision, time.perf_counter() - before)
-        self._newest = decision
         return decision
 
     def _observe(self, now: float) -> Observation:
@@ -120,9 +119,11 @@ class ServiceLoop:
             return True
         return any(reading.held for reading in self._sources.held.readings(self._service))
 
-    async def _save_if_due(self) -> None:
+    async def _save_if_due(self, decision: Decision) -> None:
+        """Save now and then, and at once when a start-up was measured: those are rare, and dear to see again."""
         now = self._clock.now()
-        if now - self._saved_at_s < SAVE_EVERY_S:
+        leads_s = [estimates.lead_time_s for estimates in decision.estimates]
+        if now - self._saved_at_s < SAVE_EVERY_S and leads_s == self._saved_leads_s:
             return
-        self._saved_at_s = now
+        self._saved_at_s, self._saved_leads_s = now, leads_s
         await self._store.save(self._service, self.planner.snapshot(), now)

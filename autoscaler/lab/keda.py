@@ -19,8 +19,6 @@ from autoscaler.ports import Clock
 from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
 
-HPA_SYNC_S = 15.0
-
 
 class Scalable(Protocol):
     """A `/scale` subresource."""
@@ -48,6 +46,7 @@ class ScaledObject:
     polling_interval_s: float = 15.0
     cooldown_s: float = 30.0
     tolerance: float = 0.0
+    hpa_sync_s: float = 15.0
 
 
 def hpa_desired(value: float, target: float, status: int, spec: int, tolerance: float) -> int:
@@ -138,7 +137,7 @@ class KedaCaller:
 
     async def _hpa(self, stub: rpc.ExternalScalerAsyncStub) -> None:
         while True:
-            await self._clock.sleep(HPA_SYNC_S)
+            await self._clock.sleep(self._scaled.hpa_sync_s)
             if self._target.spec_replicas == 0:
                 continue
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import json
+from collections import deque
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -65,6 +66,7 @@ class EmulatedServer:
         self._labels = f'engine="0",model_name="{model}"'
         self._replica = sim.new_replica()
         self._jobs: dict[int, _Job] = {}
+        self._coming: deque[tuple[float, float, float]] = deque()  # events of the simulation: id, kind, time
         self._serial = 0
         self._ttft, self._tpot, self._itl = Buckets(TTFT_BOUNDS), Buckets(TPOT_BOUNDS), Buckets(TPOT_BOUNDS)
         self._runner: web.AppRunner | None = None
@@ -134,9 +136,12 @@ class EmulatedServer:
         replica, now = self._replica, self._clock.now()
         while replica.now[0] < now:
             sim.step(replica, self._params, now)
-            for request_id, kind, at_s in replica.events[: replica.counts[sim.EVENTS]]:
-                self._tell(int(request_id), kind == sim.FIRST_TOKEN, float(at_s))
+            self._coming.extend(tuple(event) for event in replica.events[: replica.counts[sim.EVENTS]].tolist())
             replica.counts[sim.EVENTS] = 0
+        # The last step may end after now; told at once, a first token at the end of a long prefill would come early.
+        while self._coming and self._coming[0][2] <= now:
+            request_id, kind, at_s = self._coming.popleft()
+            self._tell(int(request_id), kind == sim.FIRST_TOKEN, at_s)
 
     def _tell(self, request_id: int, first: bool, at_s: float) -> None:
         job = self._jobs.get(request_id)

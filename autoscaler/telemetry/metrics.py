@@ -18,16 +18,21 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.labels: dict[str, tuple[str, ...]] = {}  # of every metric, by its full name without _total
         target = ("namespace", "service", "role")
 
+        def named(name: str, labels: tuple[str, ...]) -> str:
+            self.labels[f"llm_autoscaler_{name}"] = labels
+            return f"llm_autoscaler_{name}"
+
         def gauge(name: str, text: str, labels: tuple[str, ...] = target) -> Gauge:
-            return Gauge(f"llm_autoscaler_{name}", text, labels, registry=registry)
+            return Gauge(named(name, labels), text, labels, registry=registry)
 
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
-            return Counter(f"llm_autoscaler_{name}", text, labels, registry=registry)
+            return Counter(named(name, labels), text, labels, registry=registry)
 
         def histogram(name: str, text: str, labels: tuple[str, ...] = ()) -> Histogram:
-            return Histogram(f"llm_autoscaler_{name}", text, labels, registry=registry, buckets=_SECONDS)
+            return Histogram(named(name, labels), text, labels, registry=registry, buckets=_SECONDS)
 
         self._asked = gauge("asked_replicas", "Replicas asked for.")
         self._listed = gauge("listed_replicas", "Replicas listed, whether they answer or not.")
