@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and docs/metrics.md from the code: `python docs/generate.py`; a test tells when they differ."""
+"""Writes docs/settings.md and docs/metrics.md from the code: `python docs/generate.py`; a test compares."""
 
 from __future__ import annotations
 
@@ -111,9 +111,8 @@ def settings() -> str:
     parts = [
         NOTE,
         "# Settings\n",
-        "Precedence, strongest first: a trigger's metadata, the service's own keys in the file, `defaults` in the file, the "
-        f"environment (`{ENVIRONMENT}` and the key in capitals, such as `{ENVIRONMENT}TTFT_SECONDS`), our own "
-        "defaults. "
+        "Precedence, strongest first: a trigger's metadata, the service's own keys in the file, `defaults` in "
+        f"the file, the environment (`{ENVIRONMENT}` and the key in capitals), our own defaults. "
         "A key that is not listed here is an error in the file and a warning in metadata.\n",
         "## The process: `autoscaler serve`\n",
         options(),

@@ -77,6 +77,7 @@ class RoleWatch:
             ready_at_s=life.ready_at_s,
             sample=sample if life.answered else None,
             failure=state.failure,
+            restarts=life.serial,
         )
 
 

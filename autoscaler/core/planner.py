@@ -5,7 +5,7 @@ Law: `observe` is deterministic; the same observations and times give the same d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoscaler.core import snapshot as snapshots
 from autoscaler.core.records import (
@@ -14,6 +14,7 @@ from autoscaler.core.records import (
     Mode,
     Observation,
     Reason,
+    ReplicaPhase,
     RoleDecision,
     RoleObservation,
     RoleSpec,
@@ -89,7 +90,9 @@ class Planner:
         ticks: dict[str, Tick] = {}
         for role in spec.roles:
             role_state = state.roles.setdefault(role.role, RoleState())
-            seen = observed.get(role.role, RoleObservation(role.role))
+            seen = observed[role.role] = _without_leaving(
+                role_state, observed.get(role.role, RoleObservation(role.role))
+            )
             ticks[role.role] = observe_role(role_state.tracked, seen, now, spec.stale_after_s, limits)
         blocked = self._stopped(spec, observed, now) or self._blind(spec, observed, ticks, outside, now)
         if blocked:
@@ -299,6 +302,22 @@ class Planner:
         keep_s = spec.keep_warm_s if spec.keep_warm_s is not None else sized.lead_time_s
         since_s = self._state.watched_since_s
         return since_s is not None and now - since_s < keep_s
+
+
+def _without_leaving(state: RoleState, seen: RoleObservation) -> RoleObservation:
+    """After a zero, what served and does not answer is being removed, whatever a list that lags still says.
+
+    Read as loading or as blind it woke the service anew: 1 -> 0 -> 1 within 5 s under the real KEDA.
+    """
+    if seen.replicas is None or state.decided_at_s is None or state.last_replicas > 0:
+        return seen
+    replicas = tuple(
+        replace(one, phase=ReplicaPhase.DRAINING)
+        if one.restarts or (one.failure is not None and one.phase is ReplicaPhase.READY)
+        else one
+        for one in seen.replicas
+    )
+    return replace(seen, replicas=replicas)
 
 
 def _why_blind(

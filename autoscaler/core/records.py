@@ -136,6 +136,7 @@ class Replica:
     ready_at_s: float | None = None
     sample: Sample | None = None
     failure: str | None = None  # why the last scrape failed; None: it succeeded
+    restarts: int = 0  # lives before this one: it answered once, and then nothing listened
 
 
 @dataclass(frozen=True, slots=True)

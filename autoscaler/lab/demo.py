@@ -37,6 +37,7 @@ from autoscaler.lab.keda import KedaCaller, ScaledObject
 from autoscaler.scaler.server import GrpcSettings
 from autoscaler.service import Service, Wiring
 from autoscaler.simulation.fleet import fewest_constant_replicas
+from autoscaler.simulation.hpa import exact
 from autoscaler.simulation.replica import LLAMA_70B_A100X4
 from autoscaler.simulation.trace import Trace, read_trace
 from autoscaler.web.server import Views, WebServer
@@ -173,9 +174,9 @@ class _Demo:
             return fleet.gpu_seconds(parts.epoch_s, end_s) / 3600.0
 
     def _keda(self, parts: _Parts) -> KedaCaller:
-        scaled = ScaledObject(
-            CHAT.namespace, CHAT.name, (("scalerAddress", f"127.0.0.1:{parts.service.grpc_port}"),), 0, MAX_REPLICAS
-        )
+        metadata = (("scalerAddress", f"127.0.0.1:{parts.service.grpc_port}"),)
+        params = exact(MAX_REPLICAS)._replace(polling_interval_s=15.0, cooldown_s=30.0)
+        scaled = ScaledObject(CHAT.namespace, CHAT.name, metadata, params)
 
         def on_step(before: int, after: int, by: str) -> None:
             decision = parts.service.board.decision(CHAT)

@@ -1,14 +1,12 @@
 """What KEDA and the HPA do to one ScaledObject, over real gRPC, by their own rules.
 
-KEDA: a poll loop (GetMetricSpec, GetMetrics, IsActive), a push stream that wakes from zero at once, 0 <-> 1 and the
-cooldown. HPA: every 15 s, ceil(value / target) unless within tolerance, one step as the shipped `behavior` allows.
-Errors hold.
+The calls are made here (poll: GetMetricSpec, GetMetrics, IsActive; push stream; the HPA's read); what KEDA and the HPA
+make of the answers is `simulation.hpa`, the same arithmetic that the simulator runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +14,7 @@ from typing import Protocol
 import grpc
 
 from autoscaler.ports import Clock
+from autoscaler.simulation import hpa
 from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
 
@@ -36,24 +35,12 @@ class Scalable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScaledObject:
-    """What its spec says."""
+    """Who calls, and what its spec and the cluster's HPA say."""
 
     namespace: str
     name: str
     metadata: tuple[tuple[str, str], ...]
-    min_replicas: int = 0
-    max_replicas: int = 12
-    polling_interval_s: float = 15.0
-    cooldown_s: float = 30.0
-    tolerance: float = 0.0
-    hpa_sync_s: float = 15.0
-
-
-def hpa_desired(value: float, target: float, status: int, spec: int, tolerance: float) -> int:
-    """The HPA's count for an AverageValue metric: kept within tolerance, else ceil(value / target)."""
-    if status > 0 and abs(value / (target * status) - 1.0) <= tolerance:
-        return spec
-    return math.ceil(value / target)
+    params: hpa.KedaParams
 
 
 class KedaCaller:
@@ -68,11 +55,11 @@ class KedaCaller:
         on_step: Callable[[int, int, str], None],
     ) -> None:
         self._address = address
-        self._scaled = scaled
+        self._params = scaled.params
         self._target = target
         self._clock = clock
         self._on_step = on_step
-        self._last_active_s = clock.now()
+        self._state = hpa.new_keda(scaled.params, target.spec_replicas, clock.now())
         self._ref = pb.ScaledObjectRef(
             name=scaled.name, namespace=scaled.namespace, scalerMetadata=dict(scaled.metadata)
         )
@@ -93,18 +80,13 @@ class KedaCaller:
             self._on_step(before, count, by)
             self._target.scale_to(count)
 
-    def _activate(self, by: str) -> None:
-        self._last_active_s = self._clock.now()
-        if self._target.spec_replicas == 0:
-            self._scale(max(1, self._scaled.min_replicas), by)
-
     async def _push(self, stub: rpc.ExternalScalerAsyncStub) -> None:
         backoff_s = 2.0
         while True:
             try:
                 async for message in stub.StreamIsActive(self._ref):
                     if message.result:
-                        self._activate("push")
+                        self._scale(hpa.push(self._params, self._state, self._clock.now()), "push")
                 backoff_s = 2.0
             except grpc.aio.AioRpcError:
                 backoff_s = min(60.0, backoff_s * 2)
@@ -120,32 +102,24 @@ class KedaCaller:
 
     async def _poll(self, stub: rpc.ExternalScalerAsyncStub) -> None:
         while True:
+            active, known = False, True
             try:
                 _, _, active = await self._value(stub)
-                now = self._clock.now()
-                if active:
-                    self._activate("poll")
-                elif (
-                    self._target.spec_replicas > 0
-                    and self._scaled.min_replicas == 0
-                    and now - self._last_active_s >= self._scaled.cooldown_s
-                ):
-                    self._scale(0, "poll")
             except grpc.aio.AioRpcError:
-                pass  # an error holds; fallback is not modelled
-            await self._clock.sleep(self._scaled.polling_interval_s)
+                known = False
+            self._scale(hpa.poll(self._params, self._state, self._clock.now(), active, known), "poll")
+            await self._clock.sleep(self._params.polling_interval_s)
 
     async def _hpa(self, stub: rpc.ExternalScalerAsyncStub) -> None:
         while True:
-            await self._clock.sleep(self._scaled.hpa_sync_s)
+            await self._clock.sleep(self._params.sync_s)
             if self._target.spec_replicas == 0:
                 continue
+            value, params, known = 0.0, self._params, True
             try:
                 value, target, _ = await self._value(stub)
+                params = params._replace(target=target)
             except grpc.aio.AioRpcError:
-                continue
-            spec = self._target.spec_replicas
-            if spec == 0:
-                continue
-            wanted = hpa_desired(value, target, self._target.status_replicas(), spec, self._scaled.tolerance)
-            self._scale(min(self._scaled.max_replicas, max(1, self._scaled.min_replicas, wanted)), "hpa")
+                known = False
+            status = self._target.status_replicas()
+            self._scale(hpa.sync(params, self._state, self._clock.now(), status, value, known), "hpa")

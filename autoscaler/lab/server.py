@@ -1,48 +1,21 @@
-"""An emulated model server: the HTTP face of one simulated replica, in vLLM's shape."""
+"""An emulated model server: the HTTP face of one simulated replica, with the page of vLLM or SGLang."""
 
 from __future__ import annotations
 
 import asyncio
-import bisect
 import json
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
+from autoscaler.lab import pages
 from autoscaler.ports import Clock
 from autoscaler.simulation import replica as sim
 
 # A first token is told at most this much simulated time late.
 TICK_S = 0.05
-# vLLM 0.32's own bounds, in part.
-TTFT_BOUNDS = (0.001, 0.01, 0.04, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0)
-TPOT_BOUNDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
-
-
-@dataclass(slots=True)
-class Buckets:
-    """A histogram as a server keeps it."""
-
-    bounds: tuple[float, ...]
-    counts: list[int] = field(default_factory=list)
-    total: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.bounds) + 1)
-
-    def observe(self, value: float, weight: int = 1) -> None:
-        """Take `weight` observations of one value."""
-        self.counts[bisect.bisect_left(self.bounds, value)] += weight
-        self.total += value * weight
-
-    def lines(self, name: str, labels: str) -> list[str]:
-        """The exposition lines."""
-        out, running = [], 0
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
-            running += count
-            out.append(f'{name}_bucket{{{labels},le="{bound}"}} {running}')
-        return [*out, f"{name}_sum{{{labels}}} {self.total}", f"{name}_count{{{labels}}} {running}"]
 
 
 @dataclass(slots=True)
@@ -59,16 +32,21 @@ class _Job:
 class EmulatedServer:
     """One replica: loads for `start_s` (nothing listens), serves, drains."""
 
-    def __init__(self, clock: Clock, params: sim.Params, start_s: float, model: str = "emulated-70b") -> None:
+    def __init__(
+        self, clock: Clock, params: sim.Params, start_s: float, *, model: str = "emulated-70b", shape: str = "vllm"
+    ) -> None:
         self._clock = clock
         self._params = params
         self._start_s = start_s
-        self._labels = f'engine="0",model_name="{model}"'
+        self._model = model
+        self._shape = pages.SHAPES[shape]
         self._replica = sim.new_replica()
         self._jobs: dict[int, _Job] = {}
         self._coming: deque[tuple[float, float, float]] = deque()  # events of the simulation: id, kind, time
         self._serial = 0
-        self._ttft, self._tpot, self._itl = Buckets(TTFT_BOUNDS), Buckets(TPOT_BOUNDS), Buckets(TPOT_BOUNDS)
+        self._ttft = pages.Buckets(pages.TTFT_BOUNDS)
+        self._tpot, self._itl = pages.Buckets(pages.TPOT_BOUNDS), pages.Buckets(pages.TPOT_BOUNDS)
+        self._finished = 0
         self._runner: web.AppRunner | None = None
         self._pump_task: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
@@ -91,12 +69,15 @@ class EmulatedServer:
         application.add_routes(
             [
                 web.post("/v1/completions", self._completions),
+                web.post("/v1/chat/completions", self._chat),
                 web.get("/metrics", self._metrics),
                 web.get("/health", self._health),
                 web.get("/v1/models", self._models),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, shutdown_timeout=0.5, handler_cancellation=True
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start()
         self._replica.now[0] = self._clock.now()
@@ -152,6 +133,7 @@ class EmulatedServer:
             if not job.first.done():
                 job.first.set_result(at_s)
             return
+        self._finished += 1
         if job.output_tokens > 1 and job.first.done():
             each_s = (at_s - job.first.result()) / (job.output_tokens - 1)
             self._tpot.observe(each_s)
@@ -163,22 +145,33 @@ class EmulatedServer:
     # --- HTTP --------------------------------------------------------------------------------------------------------
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        return await self._serve(request, body, _tokens(body.get("prompt", "")), {"text": "a"})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt_tokens = sum(_tokens(message.get("content") or "") for message in body.get("messages", []))
+        return await self._serve(request, body, prompt_tokens, {"index": 0, "delta": {"content": "a"}})
+
+    async def _serve(
+        self, request: web.Request, body: dict[str, Any], prompt_tokens: int, choice: dict[str, Any]
+    ) -> web.StreamResponse:
+        """Stream the first token when it is made, and the rest in one event at the end.
+
+        `prompt_tokens` in the body stands in for a prompt of that size, so that none has to be sent.
+        """
         if self.draining:
             return web.json_response({"error": "draining"}, status=503)
-        body = await request.json()
-        prompt = body.get("prompt", "")
-        prompt_tokens = int(
-            body.get("prompt_tokens") or (len(prompt) if isinstance(prompt, list) else len(prompt) // 4)
-        )
-        job_id, job = self._take(max(1, prompt_tokens), max(1, int(body.get("max_tokens", 16))))
+        most = body.get("max_completion_tokens") or body.get("max_tokens") or 16
+        job_id, job = self._take(max(1, int(body.get("prompt_tokens") or prompt_tokens)), max(1, int(most)))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         try:
             await job.first
             await response.prepare(request)
-            await response.write(b'data: {"choices":[{"text":"a"}]}\n\n')
+            await response.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
             await job.done
             usage = {"prompt_tokens": job.prompt_tokens, "completion_tokens": job.output_tokens}
-            last = json.dumps({"choices": [{"text": "a", "finish_reason": "length"}], "usage": usage})
+            last = json.dumps({"choices": [{**choice, "finish_reason": "length"}], "usage": usage})
             await response.write(f"data: {last}\n\ndata: [DONE]\n\n".encode())
             await response.write_eof()
         finally:
@@ -199,28 +192,32 @@ class EmulatedServer:
         return web.Response()
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "emulated-70b", "object": "model"}]})
+        return web.json_response({"object": "list", "data": [{"id": self._model, "object": "model"}]})
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(text=self.page(), content_type="text/plain")
 
     def page(self) -> str:
-        """The metrics page, under the names of vLLM 0.12 and later."""
-        counts, labels = self._replica.counts, self._labels
+        """The metrics page."""
+        counts = self._replica.counts
         running, total = int(counts[sim.RUNNING]), int(counts[sim.TOTAL])
-        usage = min(1.0, sim.kv_in_use(self._replica) / self._params.kv_tokens)
-        gauges = {
-            "num_requests_running": running,
-            "num_requests_waiting": total - running,
-            "kv_cache_usage_perc": usage,
-            "prompt_tokens_total": int(counts[sim.PROMPT_DONE]),
-            "generation_tokens_total": int(counts[sim.GENERATED_DONE]),
-            "num_preemptions_total": int(counts[sim.PREEMPTIONS]),
-        }
-        lines = [f"vllm:{name}{{{labels}}} {value}" for name, value in gauges.items()]
-        capacity = int(self._params.kv_tokens)
-        lines.append(f'vllm:cache_config_info{{block_size="16",engine="0",kv_cache_size_tokens="{capacity}"}} 1.0')
-        lines += self._ttft.lines("vllm:time_to_first_token_seconds", labels)
-        lines += self._itl.lines("vllm:inter_token_latency_seconds", labels)
-        lines += self._tpot.lines("vllm:request_time_per_output_token_seconds", labels)
-        return "\n".join(lines) + "\n"
+        figures = pages.Figures(
+            model=self._model,
+            running=running,
+            waiting=total - running,
+            kv_in_use_tokens=sim.kv_in_use(self._replica),
+            kv_tokens=self._params.kv_tokens,
+            prompt_tokens=int(counts[sim.PROMPT_DONE]),
+            generation_tokens=int(counts[sim.GENERATED_DONE]),
+            preemptions=int(counts[sim.PREEMPTIONS]),
+            finished=self._finished,
+            ttft=self._ttft,
+            itl=self._itl,
+            tpot=self._tpot,
+        )
+        return self._shape(figures)
+
+
+def _tokens(text: str | list[Any]) -> int:
+    """A prompt's size: token ids are counted, text is taken as four characters a token."""
+    return len(text) if isinstance(text, list) else len(text) // 4

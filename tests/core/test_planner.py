@@ -106,6 +106,29 @@ def test_a_loading_replica_is_never_taken_for_idle() -> None:
         assert decision.active
 
 
+@pytest.mark.parametrize("leaving", ["refuses", "times out"])
+def test_a_replica_that_is_removed_after_a_zero_wakes_nothing_while_a_list_still_names_it(leaving: str) -> None:
+    # Under the real KEDA, with a list read every 5 s: 1 -> 0 by the poll, 0 -> 1 five seconds later, and so on.
+    fleet, planner = Fleet(spec=replace(SPEC, keep_warm_s=20.0)), Planner()
+    assert not run(planner, fleet, [0.0] * 8, 1)[-1].active
+    gone = Replica("r0#1", ReplicaPhase.STARTING, T0 + 41, failure="nothing listens there", restarts=1)
+    if leaving == "times out":
+        gone = Replica("r0", ReplicaPhase.READY, T0 - 60, sample=fleet.sample("r0", T0, 0.0, 0.0), failure="no answer")
+    for at_s in (T0 + 45, T0 + 50):
+        seen = Observation(fleet.spec, (RoleObservation("", (gone,)),), (HeldReading("gw", at_s, 0.0),))
+        assert not planner.observe(seen, at_s).active
+
+
+def test_a_replica_that_restarts_while_it_is_wanted_is_waited_for() -> None:
+    fleet, planner = Fleet(spec=replace(SPEC, keep_warm_s=20.0)), Planner()
+    assert run(planner, fleet, [1.0] * 8, 1)[-1].active
+    again = Replica("r0#1", ReplicaPhase.STARTING, T0 + 41, failure="nothing listens there", restarts=1)
+    for i in range(20):
+        at_s = T0 + 45 + 5 * i
+        seen = Observation(fleet.spec, (RoleObservation("", (again,)),), (HeldReading("gw", at_s, 0.0),))
+        assert planner.observe(seen, at_s).active
+
+
 def test_blind_it_holds_what_is_there_and_unknown_only_after_the_limit() -> None:
     fleet, planner = Fleet(), Planner()
     last = run(planner, fleet, [5.0] * 40, 5)[-1]

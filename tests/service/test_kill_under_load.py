@@ -18,6 +18,7 @@ from autoscaler.clock import LoopClock
 from autoscaler.lab.fleet import EmulatedFleet
 from autoscaler.lab.gateway import FrontQueue
 from autoscaler.lab.keda import KedaCaller, ScaledObject
+from autoscaler.simulation.hpa import exact
 from autoscaler.simulation.replica import LLAMA_70B_A100X4
 from tests.service.test_serve import free_port
 
@@ -94,7 +95,8 @@ async def world(folder: Path) -> AsyncIterator[World]:
     # JSON is YAML.
     (folder / "targets.yaml").write_text(json.dumps({"wakeSources": [gateway], "services": [service]}))
     address = f"127.0.0.1:{one.grpc}"
-    scaled = ScaledObject("default", "chat", (("scalerAddress", address),), 0, MOST, 1.0, 3.0, hpa_sync_s=1.0)
+    params = exact(MOST)._replace(polling_interval_s=1.0, cooldown_s=3.0, sync_s=1.0)
+    scaled = ScaledObject("default", "chat", (("scalerAddress", address),), params)
     keda = asyncio.create_task(KedaCaller(address, scaled, fleet, clock, one.stepped).run())
     load = asyncio.create_task(one.load(6.0))
     try:
