@@ -28,7 +28,7 @@ from autoscaler.scaler.servicer import Silent
 from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
 
-PERIOD_S = 5.0
+PERIOD_S = 2.0
 ACTIVE_S = 4.0  # below the shortest repeat of a push stream, 15 s
 NAMESPACE = "load"
 
