@@ -14,7 +14,8 @@ from autoscaler.ports import Endpoint, ListedReplica, Listing, SampleSource, Scr
 class _Life:
     """One replica since it was first listed."""
 
-    created_at_s: float | None  # None: it was there before us, so its start says nothing about the lead time
+    created_at_s: float | None
+    watched: bool  # from its creation on; any other start says nothing of the lead time, whatever age a list tells
     ready_at_s: float | None = None
     answered: bool = False  # its page was read at least once in this life
     serial: int = 0  # restarts seen
@@ -32,7 +33,7 @@ class RoleWatch:
         self._settings = settings
         self._owner = owner
         self._lives: dict[str, _Life] = {}
-        self._first_listing = True
+        self._looked_at_s: float | None = None  # when the list before the newest one was read
 
     def endpoints(self, listing: Listing) -> tuple[Endpoint, ...]:
         """The pages to scrape for this listing."""
@@ -50,8 +51,14 @@ class RoleWatch:
         for key in self._lives.keys() - listed.keys():
             del self._lives[key]
         replicas = tuple(self._replica(key, replica, samples.state(key), now) for key, replica in listed.items())
-        self._first_listing = False
+        self._looked_at_s = listing.at_s
         return RoleObservation(self._settings.role, replicas)
+
+    def _new(self, listed: ListedReplica, now: float) -> _Life:
+        """A replica seen for the first time: watched if it was created since the list was last read."""
+        looked_at_s, created_at_s = self._looked_at_s, listed.created_at_s
+        watched = looked_at_s is not None and (created_at_s is None or created_at_s >= looked_at_s)
+        return _Life(now if watched and created_at_s is None else created_at_s, watched)
 
     def _key(self, listed: ListedReplica) -> str:
         return f"{self._owner}|{listed.replica_id}"
@@ -59,16 +66,13 @@ class RoleWatch:
     def _replica(self, key: str, listed: ListedReplica, state: ScrapeState, now: float) -> Replica:
         life = self._lives.get(key)
         if life is None:
-            created_at_s = listed.created_at_s
-            if created_at_s is None and not self._first_listing:
-                created_at_s = now
-            life = self._lives[key] = _Life(created_at_s)
+            life = self._lives[key] = self._new(listed, now)
         sample = state.sample
         if life.answered and state.refused:
-            life = self._lives[key] = _Life(now, serial=life.serial + 1)
+            life = self._lives[key] = _Life(now, watched=False, serial=life.serial + 1)
         if sample is not None and state.failure is None and not life.answered:
             life.answered = True
-            if life.created_at_s is not None:
+            if life.watched and life.created_at_s is not None:
                 life.ready_at_s = max(sample.at_s, life.created_at_s)
         return Replica(
             replica_id=f"{listed.replica_id}#{life.serial}" if life.serial else listed.replica_id,

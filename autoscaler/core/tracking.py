@@ -204,15 +204,16 @@ def _reacted(state: Tracked, replica: Replica, now: float) -> None:
 
 
 def _started(state: Tracked, replica: Replica) -> bool:
-    """Whether this replica's life was watched from its start; its start-up time is learned once."""
+    """Whether this replica's life was watched from its start; its start-up time is learned once.
+
+    One that was merely not read yet has served for long: its counters are a baseline, not the load of a second.
+    """
     if replica.replica_id not in state.starting:
         return False
     state.starting.remove(replica.replica_id)
-    if (
-        replica.created_at_s is not None
-        and replica.ready_at_s is not None
-        and replica.ready_at_s > replica.created_at_s
-    ):
+    if replica.created_at_s is None or replica.ready_at_s is None:
+        return False
+    if replica.ready_at_s > replica.created_at_s:
         state.starts_s = [*state.starts_s, replica.ready_at_s - replica.created_at_s][-STARTS_KEPT:]
     return True
 

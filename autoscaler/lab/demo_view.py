@@ -96,7 +96,6 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, refresh_per_second=4, transient=True, auto_refresh=False)
-        self._drawn_s = -1e9
 
     def __enter__(self) -> LiveView:
         self._live.start()
