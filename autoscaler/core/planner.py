@@ -338,18 +338,22 @@ def _why_blind(
 def _busy(ticks: dict[str, Tick], outside: _Outside) -> str | None:
     """One sentence on what keeps the service up, None if nothing does."""
     if outside.held > 0:
-        return f"{outside.held:.0f} requests are held"
+        return _counted(outside.held, "request is held", "requests are held")
     if outside.woken > 0:
         return "it was woken by the API"
     running = sum(t.running + t.waiting for t in ticks.values())
     if running > 0:
-        return f"{running:.0f} requests run or wait"
+        return _counted(running, "request runs or waits", "requests run or wait")
     coming = sum(len(t.coming) for t in ticks.values())
     if coming:
-        return f"{coming} replicas are loading"
+        return _counted(coming, "replica is loading", "replicas are loading")
     if any(t.blind for t in ticks.values()):
         return "some replicas do not answer"
     return None
+
+
+def _counted(count: float, one: str, many: str) -> str:
+    return f"{count:.0f} {one if round(count) == 1 else many}"
 
 
 def _raise(count: int, least: int, code: str, text: str, reasons: list[Reason]) -> int:

@@ -70,14 +70,16 @@ def print_summary(console: Console, run: Run, summary: Summary, chart: Path) -> 
 def _lines(run: Run, summary: Summary) -> list[tuple[str, str]]:
     objective = run.objective
     held = sum(one.held for one in run.served)
+    reached = f"{summary.attainment:.2%} of {len(run.served)} requests" if run.served else "no request finished yet"
+    played_s = run.trace_s if summary.complete else min(run.trace_s, run.moments[-1].at_s if run.moments else 0.0)
     lines = [
         (
             "inside the objective",
-            f"{summary.attainment:.2%} of {len(run.served)} requests (asked {summary.attainment_asked:.0%}: TTFT "
-            f"{objective.ttft_s:g} s from arrival, TPOT {1000 * objective.tpot_s:g} ms); {held} were held at zero",
+            f"{reached} (asked {summary.attainment_asked:.0%}: TTFT {objective.ttft_s:g} s from arrival, "
+            f"TPOT {1000 * objective.tpot_s:g} ms); {held} were held at zero",
         ),
         ("lost", str(summary.lost)),
-        ("GPU-hours", f"{summary.gpu_hours:.2f} over {run.trace_s:,.0f} s of trace"),
+        ("GPU-hours", f"{summary.gpu_hours:.2f} over {played_s:,.0f} s of trace"),
     ]
     if summary.gpu_hours_static_peak is not None and summary.static_attainment is not None:
         saved = 1 - summary.gpu_hours / summary.gpu_hours_static_peak
