@@ -36,7 +36,7 @@ class Fetcher:
 
     def __init__(self, access: Iterable[Access] = ()) -> None:
         self._access = {entry.name: entry for entry in access}
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}  # by access entry, with its files' age
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Fetcher:
@@ -80,15 +80,29 @@ class Fetcher:
     def _tls(self, entry: Access | None) -> ssl.SSLContext | bool:
         if entry is None or not (entry.ca_file or entry.cert_file or entry.skip_verify):
             return True
-        if entry.name not in self._contexts:
-            context = ssl.create_default_context(cafile=entry.ca_file)
-            if entry.skip_verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if entry.cert_file:
-                context.load_cert_chain(entry.cert_file, entry.key_file)
-            self._contexts[entry.name] = context
-        return self._contexts[entry.name]
+        try:
+            stamp = tuple(Path(file).stat().st_mtime_ns for file in _files(entry))
+            known = self._contexts.get(entry.name)
+            if known is None or known[0] != stamp:
+                known = self._contexts[entry.name] = (stamp, _context(entry))
+        except OSError as error:  # also ssl.SSLError: a file that is no certificate
+            raise TargetError(f"access {entry.name!r}: its TLS files cannot be used: {error}") from None
+        return known[1]
+
+
+def _files(entry: Access) -> list[str]:
+    return [file for file in (entry.ca_file, entry.cert_file, entry.key_file) if file]
+
+
+def _context(entry: Access) -> ssl.SSLContext:
+    """The TLS context of an access entry; made anew when its files change, as rotated certificates do."""
+    context = ssl.create_default_context(cafile=entry.ca_file)
+    if entry.skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if entry.cert_file:
+        context.load_cert_chain(entry.cert_file, entry.key_file)
+    return context
 
 
 def _headers(entry: Access | None) -> dict[str, str]:

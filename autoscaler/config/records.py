@@ -18,7 +18,6 @@ class Access:
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
-    server_name: str | None = None
     skip_verify: bool = False
 
 
