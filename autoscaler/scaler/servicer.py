@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -69,11 +70,14 @@ class Servicer(rpc.ExternalScalerServicer):
         self._clock = clock
         self._observer = observer
         self._rng = rng
-        self._closing = asyncio.Event()
+        self._closing = False
+        self._streams: set[asyncio.Event] = set()  # what open push streams wait for
 
     def close(self) -> None:
         """Let every push stream end with OK: any other end makes KEDA back off, up to a minute, for good."""
-        self._closing.set()
+        self._closing = True
+        for changed in self._streams:
+            changed.set()
 
     # The generated base class types contexts for the blocking API; ours are grpc.aio's.
     async def GetMetricSpec(self, request: pb.ScaledObjectRef, context: Any) -> pb.GetMetricSpecResponse:  # noqa: ARG002
@@ -121,8 +125,8 @@ class Servicer(rpc.ExternalScalerServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         active = False
         repeat_at_s = 0.0
-        with self._board.watch(target.service) as changed:
-            while not self._closing.is_set():
+        with self._board.watch(target.service) as changed, self._open(changed):
+            while not self._closing:
                 changed.clear()
                 now = self._clock.now()
                 answer = self._board.answer(target, now)
@@ -130,16 +134,20 @@ class Servicer(rpc.ExternalScalerServicer):
                 if active and (not was or now >= repeat_at_s):
                     repeat_at_s = now + self._rng.uniform(*REPEAT_S)
                     yield
-                await self._next(changed, max(0.0, repeat_at_s - now) if active else REPEAT_S[1])
+                at_most_s = max(0.0, repeat_at_s - now) if active else REPEAT_S[1]
+                # A timeout costs one timer; two thousand streams cannot afford a task each for every decision.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._clock.wall_s(at_most_s) + 1e-3):
+                        await changed.wait()
 
-    async def _next(self, changed: asyncio.Event, at_most_s: float) -> None:
-        """Wait for a new decision, the shutdown, or the time of the next repeat."""
-        waits = [asyncio.ensure_future(changed.wait()), asyncio.ensure_future(self._closing.wait())]
+    @contextlib.contextmanager
+    def _open(self, changed: asyncio.Event) -> Iterator[None]:
+        """Let the shutdown reach the stream that waits for this event."""
+        self._streams.add(changed)
         try:
-            await asyncio.wait(waits, timeout=self._clock.wall_s(at_most_s) + 1e-3, return_when=asyncio.FIRST_COMPLETED)
+            yield
         finally:
-            for wait in waits:
-                wait.cancel()
+            self._streams.discard(changed)
 
     def _resolve(self, ref: pb.ScaledObjectRef) -> TargetId:
         if "scalerAddress" not in ref.scalerMetadata:
