@@ -36,9 +36,9 @@ from autoscaler.lab.gateway import FrontQueue
 from autoscaler.lab.keda import KedaCaller, ScaledObject
 from autoscaler.scaler.server import GrpcSettings
 from autoscaler.service import Service, Wiring
-from autoscaler.simulation.fleet import fewest_constant_replicas
+from autoscaler.simulation.constant import fewest_constant_replicas
+from autoscaler.simulation.engines import LLAMA_70B_A100X4
 from autoscaler.simulation.hpa import exact
-from autoscaler.simulation.replica import LLAMA_70B_A100X4
 from autoscaler.simulation.trace import Trace, read_trace
 from autoscaler.web.server import Views, WebServer
 from autoscaler.web.wakes import Wakes

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from autoscaler.lab.server import EmulatedServer
 from autoscaler.ports import Clock
-from autoscaler.simulation.replica import Params
+from autoscaler.simulation.engines import Params
 
 
 class EmulatedFleet:

@@ -6,10 +6,6 @@ import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# vLLM 0.32's own bounds, in part.
-TTFT_BOUNDS = (0.001, 0.01, 0.04, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0)
-TPOT_BOUNDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
-
 
 @dataclass(slots=True)
 class Buckets:

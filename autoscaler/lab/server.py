@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from aiohttp import web
 
 from autoscaler.lab import pages
 from autoscaler.ports import Clock
-from autoscaler.simulation import replica as sim
+from autoscaler.simulation import engines as sim
+from autoscaler.simulation.replica import advance, enqueue, reset, withdraw
 
 # A first token is told at most this much simulated time late.
 TICK_S = 0.05
+ROOM = 4096  # requests inside one server
 
 
 @dataclass(slots=True)
@@ -40,12 +42,12 @@ class EmulatedServer:
         self._start_s = start_s
         self._model = model
         self._shape = pages.SHAPES[shape]
-        self._replica = sim.new_replica()
+        self._engine = sim.new_engines(params)
+        self._requests = sim.new_requests(*np.zeros((3, ROOM)))
+        self._free = list(range(ROOM))
         self._jobs: dict[int, _Job] = {}
-        self._coming: deque[tuple[float, float, float]] = deque()  # events of the simulation: id, kind, time
-        self._serial = 0
-        self._ttft = pages.Buckets(pages.TTFT_BOUNDS)
-        self._tpot, self._itl = pages.Buckets(pages.TPOT_BOUNDS), pages.Buckets(pages.TPOT_BOUNDS)
+        self._ttft = pages.Buckets(sim.TTFT_BOUNDS)
+        self._tpot, self._itl = pages.Buckets(sim.TPOT_BOUNDS), pages.Buckets(sim.TPOT_BOUNDS)
         self._finished = 0
         self._runner: web.AppRunner | None = None
         self._pump_task: asyncio.Task[None] | None = None
@@ -80,8 +82,8 @@ class EmulatedServer:
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start()
-        self._replica.now[0] = self._clock.now()
         self.ready_s = self._clock.now()
+        reset(self._engine, 0, self.ready_s)
         self._pump_task = asyncio.create_task(self._pump())
 
     async def stop(self) -> None:
@@ -109,38 +111,34 @@ class EmulatedServer:
             if not self._jobs:
                 self._work.clear()
                 await self._work.wait()
-                self._replica.now[0] = max(self._replica.now[0], self._clock.now() - TICK_S)
             self._advance()
             await self._clock.sleep(TICK_S)
 
     def _advance(self) -> None:
-        replica, now = self._replica, self._clock.now()
-        while replica.now[0] < now:
-            sim.step(replica, self._params, now)
-            self._coming.extend(tuple(event) for event in replica.events[: replica.counts[sim.EVENTS]].tolist())
-            replica.counts[sim.EVENTS] = 0
+        now, requests = self._clock.now(), self._requests
+        advance(self._engine, requests, self._params, 0, now)
         # The last step may end after now; told at once, a first token at the end of a long prefill would come early.
-        while self._coming and self._coming[0][2] <= now:
-            request_id, kind, at_s = self._coming.popleft()
-            self._tell(int(request_id), kind == sim.FIRST_TOKEN, at_s)
+        for i, job in list(self._jobs.items()):
+            if not job.first.done() and 0.0 <= requests.first_s[i] <= now:
+                self._ttft.observe(requests.first_s[i] - job.arrival_s)
+                job.first.set_result(requests.first_s[i])
+            if 0.0 <= requests.finish_s[i] <= now:
+                self._finish(i, job)
 
-    def _tell(self, request_id: int, first: bool, at_s: float) -> None:
-        job = self._jobs.get(request_id)
-        if job is None:
-            return
-        if first:
-            self._ttft.observe(at_s - job.arrival_s)
-            if not job.first.done():
-                job.first.set_result(at_s)
-            return
+    def _finish(self, i: int, job: _Job) -> None:
+        finish_s = float(self._requests.finish_s[i])
         self._finished += 1
-        if job.output_tokens > 1 and job.first.done():
-            each_s = (at_s - job.first.result()) / (job.output_tokens - 1)
+        if job.output_tokens > 1:
+            each_s = (finish_s - float(self._requests.first_s[i])) / (job.output_tokens - 1)
             self._tpot.observe(each_s)
             self._itl.observe(each_s, job.output_tokens - 1)
         if not job.done.done():
-            job.done.set_result(at_s)
-        del self._jobs[request_id]
+            job.done.set_result(finish_s)
+        self._leave(i)
+
+    def _leave(self, i: int) -> None:
+        del self._jobs[i]
+        self._free.append(i)
 
     # --- HTTP --------------------------------------------------------------------------------------------------------
 
@@ -163,7 +161,9 @@ class EmulatedServer:
         if self.draining:
             return web.json_response({"error": "draining"}, status=503)
         most = body.get("max_completion_tokens") or body.get("max_tokens") or 16
-        job_id, job = self._take(max(1, int(body.get("prompt_tokens") or prompt_tokens)), max(1, int(most)))
+        if not self._free:
+            return web.json_response({"error": f"{ROOM} requests are inside"}, status=429)
+        i, job = self._take(max(1, int(body.get("prompt_tokens") or prompt_tokens)), max(1, int(most)))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         try:
             await job.first
@@ -175,18 +175,21 @@ class EmulatedServer:
             await response.write(f"data: {last}\n\ndata: [DONE]\n\n".encode())
             await response.write_eof()
         finally:
-            if self._jobs.pop(job_id, None) is not None:
-                sim.remove(self._replica, float(job_id))
+            if self._jobs.get(i) is job:
+                withdraw(self._engine, self._requests, self._params, 0, i)
+                self._leave(i)
         return response
 
     def _take(self, prompt_tokens: int, output_tokens: int) -> tuple[int, _Job]:
-        loop = asyncio.get_running_loop()
-        self._serial += 1
-        job = _Job(self._clock.now(), prompt_tokens, output_tokens, loop.create_future(), loop.create_future())
-        self._jobs[self._serial] = job
-        sim.add(self._replica, float(self._serial), prompt_tokens, output_tokens)
+        loop, now, requests = asyncio.get_running_loop(), self._clock.now(), self._requests
+        i = self._free.pop()
+        job = self._jobs[i] = _Job(now, prompt_tokens, output_tokens, loop.create_future(), loop.create_future())
+        requests.arrival_s[i], requests.prompt_tokens[i], requests.output_tokens[i] = now, prompt_tokens, output_tokens
+        requests.first_s[i] = requests.finish_s[i] = -1.0
+        requests.redo_tokens[i] = 0.0
+        enqueue(self._engine, requests, self._params, 0, i, now)
         self._work.set()
-        return self._serial, job
+        return i, job
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response()
@@ -199,17 +202,17 @@ class EmulatedServer:
 
     def page(self) -> str:
         """The metrics page."""
-        counts = self._replica.counts
-        running, total = int(counts[sim.RUNNING]), int(counts[sim.TOTAL])
+        floats, ints = self._engine.floats[0], self._engine.ints[0]
+        waiting = int(ints[sim.WAITING])
         figures = pages.Figures(
             model=self._model,
-            running=running,
-            waiting=total - running,
-            kv_in_use_tokens=sim.kv_in_use(self._replica),
+            running=int(self._engine.load[0]) - waiting,
+            waiting=waiting,
+            kv_in_use_tokens=float(floats[sim.KV]),
             kv_tokens=self._params.kv_tokens,
-            prompt_tokens=int(counts[sim.PROMPT_DONE]),
-            generation_tokens=int(counts[sim.GENERATED_DONE]),
-            preemptions=int(counts[sim.PREEMPTIONS]),
+            prompt_tokens=int(floats[sim.PROMPT_DONE]),
+            generation_tokens=int(floats[sim.GENERATED]),
+            preemptions=int(ints[sim.PREEMPTIONS]),
             finished=self._finished,
             ttft=self._ttft,
             itl=self._itl,

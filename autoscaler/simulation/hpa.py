@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscaler.simulation.kernel import kernel
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -115,6 +117,7 @@ def new_keda(params: KedaParams, replicas: int, start_s: float = 0.0, first_sync
     return KedaState(floats, ints, times[0], counts[0], times[1], counts[1], times[2], counts[2], counts[3])
 
 
+@kernel
 def step(params: KedaParams, state: KedaState, answers: Answers, until_s: float) -> int:
     """Every poll, push and sync that is due by `until_s`, in order of time; returns spec.replicas.
 
@@ -145,11 +148,13 @@ def step(params: KedaParams, state: KedaState, answers: Answers, until_s: float)
             sync(params, state, at_s, int(ints[SPEC]), float(answers.value[now_row]), known)
 
 
+@kernel
 def push(params: KedaParams, state: KedaState, now_s: float) -> int:
     """A `true` on the push stream: from zero at once, otherwise only the time of the last activity moves."""
     return poll(params, state, now_s, True, True, BY_PUSH)
 
 
+@kernel
 def poll(params: KedaParams, state: KedaState, now_s: float, active: bool, known: bool, by: int = BY_POLL) -> int:
     """One poll of KEDA's; an error holds. Returns spec.replicas.
 
@@ -173,8 +178,16 @@ def poll(params: KedaParams, state: KedaState, now_s: float, active: bool, known
     return spec
 
 
+@kernel
 def sync(params: KedaParams, state: KedaState, now_s: float, status: int, value: float, known: bool) -> int:
-    """One sync of the HPA for an AverageValue metric; returns spec.replicas.
+    """One sync of the HPA for an AverageValue metric; returns spec.replicas."""
+    asked = desired_replicas(value, params.target, status, params.up.tolerance, params.down.tolerance)
+    return settle(params, state, now_s, asked, known)
+
+
+@kernel
+def settle(params: KedaParams, state: KedaState, now_s: float, asked: int, known: bool) -> int:
+    """One sync of the HPA whose metrics ask for `asked`; returns spec.replicas.
 
     At zero it is disabled; outside its bounds it goes to the bound without reading the metric; an error holds.
     """
@@ -187,7 +200,6 @@ def sync(params: KedaParams, state: KedaState, now_s: float, status: int, value:
     elif not known:
         return spec
     else:
-        asked = desired_replicas(value, params.target, status, params.up.tolerance, params.down.tolerance)
         wanted = _limited(params, state, now_s, spec, asked)
     if wanted == spec:
         return spec
@@ -199,6 +211,7 @@ def sync(params: KedaParams, state: KedaState, now_s: float, status: int, value:
     return _set(state, now_s, wanted, BY_HPA)
 
 
+@kernel
 def desired_replicas(value: float, target: float, status: int, up: float, down: float) -> int:
     """status.replicas while value / (target x status) is within tolerance, else ceil(value / target); milli-units."""
     value_milli, target_milli = round(value * 1000.0), round(target * 1000.0)
@@ -207,6 +220,7 @@ def desired_replicas(value: float, target: float, status: int, up: float, down: 
     return -(-value_milli // target_milli)
 
 
+@kernel
 def _limited(params: KedaParams, state: KedaState, now_s: float, spec: int, asked: int) -> int:
     """Stabilisation windows, then how far one step may go, then the bounds."""
     least, most = max(1, params.min_replicas), params.max_replicas
@@ -225,6 +239,7 @@ def _limited(params: KedaParams, state: KedaState, now_s: float, spec: int, aske
     return stable
 
 
+@kernel
 def _window(state: KedaState, now_s: float, window_s: float, asked: int, largest: bool) -> int:
     """The largest or smallest recommendation of the window, the new one included."""
     chosen = asked
@@ -235,6 +250,7 @@ def _window(state: KedaState, now_s: float, window_s: float, asked: int, largest
     return chosen
 
 
+@kernel
 def _remember(state: KedaState, now_s: float, asked: int) -> None:
     at = int(state.ints[RECOMMENDATIONS] % MEMORY)
     state.recommendation_s[at] = now_s
@@ -242,6 +258,7 @@ def _remember(state: KedaState, now_s: float, asked: int) -> None:
     state.ints[RECOMMENDATIONS] += 1
 
 
+@kernel
 def _limit(direction: Direction, state: KedaState, now_s: float, spec: int, sign: int) -> int:
     """The furthest count that the policies of one direction allow now; `sign` is +1 up, -1 down."""
     if direction.select == DISABLED or direction.kind.shape[0] == 0:
@@ -261,6 +278,7 @@ def _limit(direction: Direction, state: KedaState, now_s: float, spec: int, sign
     return chosen
 
 
+@kernel
 def _changed(state: KedaState, now_s: float, period_s: float) -> int:
     """Replicas added less removed by the HPA within the period."""
     total = 0
@@ -270,6 +288,7 @@ def _changed(state: KedaState, now_s: float, period_s: float) -> int:
     return total
 
 
+@kernel
 def _set(state: KedaState, now_s: float, replicas: int, by: int) -> int:
     if replicas != state.ints[SPEC]:
         at = int(state.ints[STEPS] % MEMORY)

@@ -18,7 +18,7 @@ from autoscaler.lab.fleet import EmulatedFleet
 from autoscaler.lab.gateway import FrontQueue
 from autoscaler.lab.server import EmulatedServer
 from autoscaler.modelservers import WANTED, read_sample
-from autoscaler.simulation.replica import LLAMA_70B_A100X4 as MODEL
+from autoscaler.simulation.engines import LLAMA_70B_A100X4 as MODEL
 from tests.service.test_serve import free_port
 
 FACTOR = 20.0

@@ -18,8 +18,8 @@ from autoscaler.clock import LoopClock
 from autoscaler.lab.fleet import EmulatedFleet
 from autoscaler.lab.gateway import FrontQueue
 from autoscaler.lab.keda import KedaCaller, ScaledObject
+from autoscaler.simulation.engines import LLAMA_70B_A100X4
 from autoscaler.simulation.hpa import exact
-from autoscaler.simulation.replica import LLAMA_70B_A100X4
 from tests.service.test_serve import free_port
 
 START_S = 0.5

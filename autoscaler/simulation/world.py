@@ -1,0 +1,205 @@
+"""The Kubernetes layer around a simulated fleet, in virtual time: scrapes, KEDA, the HPA, ReplicaSet, pods.
+
+Law: a policy meets here what it would meet live: pages as old as its scrapes, polls, pushes and syncs on their own
+timers, starts that take their time, removal in the ReplicaSet's order. The truth is only told by `Run`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoscaler.simulation import hpa
+from autoscaler.simulation.engines import NONE, Floats, Ints, new_requests
+from autoscaler.simulation.fleet import LOADING, Fleet, create, new_fleet, retire, run
+from autoscaler.simulation.kernel import compiled
+from autoscaler.simulation.policy import HpaPolicy, ScalePolicy, TickingPolicy, desired_of_all
+from autoscaler.simulation.scenario import FaultKind, Life, Scenario
+from autoscaler.simulation.view import View, alive, look
+
+DRAIN_S = 900.0  # after the scored part nothing scales and nothing comes; what is inside has this long to finish
+SYNC_S = 15.0  # the HPA's
+
+_run, _create, _retire = compiled(run), compiled(create), compiled(retire)
+_poll, _settle = compiled(hpa.poll), compiled(hpa.settle)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of a scenario under a policy; the truth, for scoring."""
+
+    scenario: Scenario
+    arrival_s: Floats  # every request's
+    first_s: Floats  # -1: never
+    finish_s: Floats
+    lives: tuple[Life, ...]
+    steps: tuple[tuple[float, int], ...]  # changes of spec.replicas, the first at the beginning
+
+
+class World:
+    """One run of one scenario; the seed varies start-up times, routing among equals, timers and removal order."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        trace = scenario.trace
+        self.scenario = scenario
+        self._rng = np.random.default_rng(seed)
+        requests = new_requests(trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
+        room = 2 * scenario.max_replicas + 8  # as many may drain
+        luck = self._rng.random(len(trace.arrival_s))
+        self.fleet: Fleet = new_fleet(requests, scenario.params, room, luck, scenario.routing)
+        self.now_s = scenario.from_s
+        self._serials: Ints = np.zeros(room, dtype=np.int64)
+        self._serial = 0
+        self._lives: list[Life] = []
+        self._living: dict[int, Life] = {}  # by place
+        self.spec = 0
+        self.steps: list[tuple[float, int]] = []
+        for _ in range(scenario.initial_replicas):
+            self._create(0.0, 0.0)
+        self.spec = scenario.initial_replicas
+        self.steps.append((self.now_s, self.spec))
+        self._advance(self.now_s + 1e-6)
+
+    # --- time and pods -----------------------------------------------------------------------------------------------
+
+    def _advance(self, until_s: float) -> None:
+        if until_s > self.now_s:
+            _run(self.fleet, self.scenario.params, until_s)
+            self.now_s = until_s
+
+    def _create(self, node_s: float, start_s: float) -> None:
+        place = _create(self.fleet, self.now_s, node_s, start_s)
+        if place == NONE:  # every place drains: the cluster is full, a later sync tries again
+            return
+        former = self._living.pop(place, None)
+        if former is not None:
+            self._lives.append(replace(former, ended_s=self._ended_s[place]))
+        self._serial += 1
+        self._serials[place] = self._serial
+        self._living[place] = Life(self.now_s, self.now_s + node_s, self.now_s + node_s + start_s, np.inf)
+        self._ended_s[place] = np.inf
+
+    @property
+    def _ended_s(self) -> Floats:
+        return self.fleet.ended_s
+
+    def scale_to(self, count: int) -> None:
+        """Make spec.replicas `count`: create, or take away in the ReplicaSet's order."""
+        if count != self.spec:
+            self.spec = count
+            self.steps.append((self.now_s, count))
+        present = alive(self.fleet)
+        for _ in range(count - present):
+            self._create(*self.scenario.starts.draw(self._rng))
+        if present > count:
+            for place in self._removal_order()[: present - count]:
+                _retire(self.fleet, place, self.now_s)
+
+    def _removal_order(self) -> list[int]:
+        """Places in the order in which a ReplicaSet takes pods away (kubernetes pkg/controller/controller_utils.go).
+
+        Not on a node, then not ready, then by how long they have been ready, in powers of two, the newest first; equal
+        ones in any order.
+        """
+        fleet = self.fleet
+        loading = [int(r) for r in np.nonzero(fleet.phase == LOADING)[0]]
+        loading.sort(key=lambda r: (fleet.scheduled_s[r] <= self.now_s, -fleet.created_s[r]))
+        serving = [int(r) for r in np.sort(fleet.serving[: fleet.line[4]])]
+        luck = self._rng.random(len(serving))
+        age = [int(np.log2(max(1.0, self.now_s - fleet.ready_s[r]))) for r in serving]
+        return loading + [serving[k] for k in np.lexsort((luck, np.array(age)))]
+
+    def look(self) -> View:
+        """What a scrape would tell now."""
+        return look(self.fleet, self._serials, self.scenario.params.kv_tokens, self.spec, self.now_s)
+
+    def _clip(self, count: int) -> int:
+        return min(self.scenario.max_replicas, max(self.scenario.min_replicas, count))
+
+    # --- who scales --------------------------------------------------------------------------------------------------
+
+    def run(self, policy: ScalePolicy | HpaPolicy | TickingPolicy) -> Run:
+        """The whole scenario under a policy."""
+        if isinstance(policy, ScalePolicy):
+            self._run_by_itself(policy)
+        else:
+            self._run_by_keda(policy)
+        return self._end()
+
+    def replay(self, plan: tuple[tuple[float, int], ...]) -> Run:
+        """The scenario with spec.replicas changed at given times."""
+        for at_s, count in plan:
+            if at_s >= self.scenario.end_s:
+                break
+            self._advance(max(at_s, self.now_s))
+            self.scale_to(count)
+        return self._end()
+
+    def _end(self) -> Run:
+        scenario, fleet = self.scenario, self.fleet
+        self._advance(scenario.end_s)
+        fleet.line[0] = len(fleet.requests.arrival_s)  # no more arrivals; what is held or inside may still finish
+        self._advance(scenario.end_s + DRAIN_S)
+        for place, life in self._living.items():
+            self._lives.append(replace(life, ended_s=float(fleet.ended_s[place])))
+        requests = fleet.requests
+        return Run(
+            scenario, requests.arrival_s, requests.first_s, requests.finish_s, tuple(self._lives), tuple(self.steps)
+        )
+
+    def _blacked_out(self) -> bool:
+        fault = self.scenario.fault
+        return (
+            fault is not None
+            and fault.kind is FaultKind.BLACKOUT
+            and fault.at_s <= self.now_s < fault.at_s + fault.for_s
+        )
+
+    def _run_by_itself(self, policy: ScalePolicy) -> None:
+        scrape_s, decide_s = self.now_s, self.now_s + policy.period_s * self._rng.random()
+        view = self.look()
+        while (at_s := min(scrape_s, decide_s)) < self.scenario.end_s:
+            self._advance(at_s)
+            if at_s == scrape_s:
+                scrape_s += policy.scrape_s
+                if not self._blacked_out():
+                    view = self.look()
+            if at_s == decide_s:
+                decide_s += policy.period_s
+                # The object's own replica count is read when it is written, whatever the age of the pages.
+                self.scale_to(self._clip(policy.decide(replace(view, spec=self.spec), at_s)))
+
+    def _run_by_keda(self, policy: HpaPolicy | TickingPolicy) -> None:
+        scenario = self.scenario
+        keda = policy.keda._replace(min_replicas=scenario.min_replicas, max_replicas=scenario.max_replicas)
+        state = hpa.new_keda(keda, self.spec, self.now_s)
+        scrape_s = tick_s = self.now_s
+        poll_s = self.now_s + keda.polling_interval_s * self._rng.random()
+        sync_s = self.now_s + SYNC_S * self._rng.random()
+        ticking = policy if isinstance(policy, TickingPolicy) else None
+        view, was_active = self.look(), True
+        while (at_s := min(scrape_s, poll_s, sync_s)) < scenario.end_s:
+            self._advance(at_s)
+            spec = self.spec
+            if at_s == scrape_s:
+                if not self._blacked_out():
+                    view = self.look()
+                scrape_s += policy.scrape_s
+                if ticking is not None:
+                    tick_s = at_s + ticking.tick(replace(view, spec=spec), at_s)
+                    scrape_s = tick_s
+                    active = ticking.active(view, at_s)
+                    if active and not was_active:
+                        spec = _poll(keda, state, at_s, True, True, hpa.BY_PUSH)
+                    was_active = active
+            now_view = replace(view, spec=spec)
+            if at_s == poll_s:
+                poll_s += keda.polling_interval_s
+                spec = _poll(keda, state, at_s, policy.active(now_view, at_s), True, hpa.BY_POLL)
+            if at_s == sync_s:
+                sync_s += SYNC_S
+                asked = desired_of_all(policy.metrics(now_view, at_s), now_view, keda)
+                spec = _settle(keda, state, at_s, asked or 0, asked is not None)
+            if spec != self.spec:
+                self.scale_to(spec)
