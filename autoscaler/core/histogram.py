@@ -6,13 +6,14 @@ Law: a share read from buckets is an interval, never a point; only histograms wi
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from autoscaler.core.records import Histogram
-from autoscaler.core.series import usable
+from autoscaler.core.series import LARGEST, usable
 
 _NORMAL = NormalDist()
 
@@ -38,61 +39,52 @@ class Share:
     count: float
 
 
+@functools.lru_cache(maxsize=64)
+def _rising(bounds: tuple[float, ...]) -> bool:
+    return all(a < b for a, b in itertools.pairwise(bounds)) and not any(math.isnan(bound) for bound in bounds)
+
+
 def sound(histogram: Histogram | None) -> bool:
     """Whether a histogram can be true: rising bounds, counts that never fall, finite numbers."""
     if histogram is None or not histogram.bounds or len(histogram.bounds) != len(histogram.counts):
         return False
-    bounds, counts = histogram.bounds, histogram.counts
-    return (
-        all(usable(count) for count in counts)
-        and usable(histogram.total)
-        and not any(math.isnan(bound) for bound in bounds)
-        and all(a < b for a, b in itertools.pairwise(bounds))
-        and all(a <= b for a, b in itertools.pairwise(counts))
-    )
-
-
-def increase(former: Histogram | None, current: Histogram | None) -> Histogram | None:
-    """What was observed between two pages; None when that cannot be told (a restart, other bounds, nothing)."""
-    if former is None or current is None or former.bounds != current.bounds:
-        return None
-    if current.counts[-1] < former.counts[-1] or current.total < former.total:
-        return None
-    counts = [now - then for then, now in zip(former.counts, current.counts, strict=True)]
-    if any(later < earlier for earlier, later in itertools.pairwise(counts)) or counts[0] < 0:
-        return None
-    return Histogram(current.bounds, tuple(counts), current.total - former.total)
-
-
-def merge(one: Histogram | None, other: Histogram | None) -> Histogram | None:
-    """Both together; the first alone when their bounds differ."""
-    if one is None or other is None:
-        return other if one is None else one
-    if one.bounds != other.bounds:
-        return one
-    counts = tuple(a + b for a, b in zip(one.counts, other.counts, strict=True))
-    return Histogram(one.bounds, counts, one.total + other.total)
-
-
-def scale(histogram: Histogram, factor: float) -> Histogram:
-    """The same shape with `factor` times the weight: how old observations fade."""
-    return Histogram(histogram.bounds, tuple(c * factor for c in histogram.counts), histogram.total * factor)
+    last = 0.0
+    for count in histogram.counts:
+        if not last <= count <= LARGEST:  # also true for NaN
+            return False
+        last = count
+    return usable(histogram.total) and _rising(histogram.bounds)
 
 
 def around(histogram: Histogram | None, limit: float) -> Around | None:
-    """The counts on either side of a limit; None without observations."""
-    if histogram is None or histogram.counts[-1] <= 0:
+    """The counts on either side of a limit; None without observations, or where these numbers cannot be true."""
+    if histogram is None or not _fits(histogram):
         return None
     bounds, counts = histogram.bounds, histogram.counts
     total = counts[-1]
     upper = bisect.bisect_left(bounds, limit)
     if upper >= len(bounds):
         # Past the last finite bound nothing is known of the rest.
-        return Around(bounds[-1], math.inf, total, total, total)
-    if bounds[upper] == limit:
-        return Around(limit, limit, counts[upper], counts[upper], total)
-    floor, below = (bounds[upper - 1], counts[upper - 1]) if upper else (0.0, 0.0)
-    return Around(floor, bounds[upper], below, counts[upper], total)
+        found = Around(bounds[-1], math.inf, total, total, total)
+    elif bounds[upper] == limit:
+        found = Around(limit, limit, counts[upper], counts[upper], total)
+    else:
+        floor, below = (bounds[upper - 1], counts[upper - 1]) if upper else (0.0, 0.0)
+        found = Around(floor, bounds[upper], below, counts[upper], total)
+    return found if 0.0 <= found.low <= found.high <= total and total > 0.0 else None
+
+
+def mean_parts(histogram: Histogram | None) -> tuple[float, float]:
+    """Sum and count of the observations; zeros where they cannot be true."""
+    if histogram is None or not _fits(histogram) or not usable(histogram.total):
+        return (0.0, 0.0)
+    return (histogram.total, histogram.counts[-1])
+
+
+def _fits(histogram: Histogram) -> bool:
+    """Whether bounds rise, counts are as many, and the last is a number; the rest is not read here."""
+    bounds, counts = histogram.bounds, histogram.counts
+    return len(bounds) == len(counts) > 0 and usable(counts[-1]) and _rising(bounds)
 
 
 def share_of(one: Around, limit: float) -> Share:

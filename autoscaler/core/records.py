@@ -82,9 +82,9 @@ class ServiceSpec:
 class Histogram:
     """One cumulative histogram as on the page: `counts[i]` observations were <= `bounds[i]`; the last bound is +Inf."""
 
-    bounds: tuple[float, ...]  # seconds
+    bounds: tuple[float, ...]  # seconds, or tokens where the signal says so
     counts: tuple[float, ...]  # cumulative
-    total: float  # sum of observations, seconds
+    total: float  # sum of observations
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,14 @@ class Sample:
     prompt_tokens: float | None = None  # counter, tokens
     cached_prompt_tokens: float | None = None  # counter, prompt tokens that the prefix cache saved
     generation_tokens: float | None = None  # counter, tokens
-    finished: float | None = None  # counter, requests
     rejected: float | None = None  # counter, requests refused by admission: demand that waiting hides
     preemptions: float | None = None  # counter
     ttft: Histogram | None = None
     itl: Histogram | None = None  # per token or per message: use total/count for speed, see the profile
     tpot: Histogram | None = None  # per-request mean time per output token
+    prompt_sizes: Histogram | None = None  # tokens of finished requests: the bounds are tokens, not seconds
+    output_sizes: Histogram | None = None  # the same for what was generated
+    step_tokens: Histogram | None = None  # tokens computed per engine step
     started_at_s: float | None = None  # process start, where the page has it
     asleep: bool = False  # answers, but has no capacity (vLLM sleep mode)
 

@@ -66,6 +66,21 @@ class Window:
                 sums[index] += entry[2 + index] * share
         return seconds, sums
 
+    def spans(self, now: float, over_s: tuple[float, ...]) -> list[tuple[float, float]]:
+        """Seconds covered and the first quantity over each of several spans, rising, in one pass."""
+        found, seconds, total, place = [], 0.0, 0.0, 0
+        for entry in reversed(self.entries):
+            from_s, to_s, quantity = entry[0], entry[1], entry[2]
+            while place < len(over_s) and from_s < now - over_s[place]:
+                part = max(0.0, to_s - (now - over_s[place])) / (to_s - from_s)
+                found.append((seconds + (to_s - from_s) * part, total + quantity * part))
+                place += 1
+            if place == len(over_s):
+                return found
+            seconds += to_s - from_s
+            total += quantity
+        return found + [(seconds, total)] * (len(over_s) - place)
+
 
 @dataclass(slots=True)
 class SlidingMax:
@@ -81,7 +96,3 @@ class SlidingMax:
         while len(self.kept) > 1 and self.kept[0][0] < now - over_s:
             self.kept.pop(0)
         return self.kept[0][1]
-
-    def since_s(self) -> float:
-        """When the largest value was last asked for."""
-        return self.kept[0][0]

@@ -5,16 +5,18 @@ Law: every replica's counters are compared with its own last sample only; what c
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from autoscaler.core import histogram as hist
+from autoscaler.core.attained import Attained, Told
 from autoscaler.core.records import Histogram, Replica, ReplicaPhase, RoleObservation, Sample
-from autoscaler.core.series import Window, increase, usable
+from autoscaler.core.series import LARGEST, Window, increase
+from autoscaler.core.shapes import Shapes, step_limit
+from autoscaler.core.speed import Speed
 
 SIZES_SPAN_S = 300.0  # token means: they drift (Azure 2023 conversation: 31 % in 5 min); 1,500 requests at 5 req/s
 RATE_SPAN_S = 600.0
-LATENCY_FADE_S = 600.0  # observations of latency lose half of their weight in about seven minutes
+SHAPES_EVERY_S = 60.0  # buckets of sizes are read so often: shapes drift slowly, and reading them costs
 STARTS_KEPT = 20
 
 
@@ -29,44 +31,16 @@ class Seen:
     prompt: float | None = None
     cached: float | None = None
     generated: float | None = None
-    finished: float | None = None
     waiting: float = 0.0
     running: float = 0.0
-    kv_usage: float = 0.0
+    kv_tokens: float | None = None
     ttft: hist.Around | None = None  # since the server's start
     tpot: hist.Around | None = None
-    itl_total_s: float = 0.0
+    itl_s: float = 0.0
     itl_count: float = 0.0
-
-
-@dataclass(slots=True)
-class Evidence:
-    """Recent observations of one latency around its limit, older ones faded, and what the model made of them."""
-
-    floor: float = 0.0
-    ceiling: float | None = None  # None: no finite bound above the limit
-    low: float = 0.0
-    high: float = 0.0
-    count: float = 0.0
-
-    def add(self, former: hist.Around | None, current: hist.Around | None, fade: float) -> None:
-        """Take what was observed between two pages of one replica."""
-        self.low, self.high, self.count = self.low * fade, self.high * fade, self.count * fade
-        if current is None or (former is not None and former.count > current.count):
-            return
-        base = former if former is not None and former.floor == current.floor else None
-        self.floor = current.floor
-        self.ceiling = current.ceiling if math.isfinite(current.ceiling) else None
-        self.low += max(0.0, current.low - (base.low if base else 0.0))
-        self.high += max(0.0, current.high - (base.high if base else 0.0))
-        self.count += max(0.0, current.count - (base.count if base else 0.0))
-
-    def share(self, limit_s: float) -> hist.Share | None:
-        """The share within the limit; None without observations."""
-        if self.count < 1.0:
-            return None
-        ceiling = self.ceiling if self.ceiling is not None else math.inf
-        return hist.share_of(hist.Around(self.floor, ceiling, self.low, self.high, self.count), limit_s)
+    shapes_at_s: float | None = None
+    prompt_sizes: Histogram | None = None
+    output_sizes: Histogram | None = None
 
 
 @dataclass(slots=True)
@@ -78,17 +52,20 @@ class Tracked:
     arrivals: Window = field(default_factory=lambda: Window(RATE_SPAN_S, 1.0))
     # requests begun, prompt, cached and generated tokens, growth of what runs
     sizes: Window = field(default_factory=lambda: Window(SIZES_SPAN_S, 15.0))
+    means: list[float] = field(default_factory=list)  # prompt and output tokens, cached share: the last that were known
+    shapes: Shapes = field(default_factory=Shapes)
     kv_capacity_tokens: float | None = None
     max_running: float | None = None
-    slowness: float = 1.0  # measured step time over the model's
-    headroom: float = 1.0  # learned factor on capacity
-    ttft: Evidence = field(default_factory=Evidence)
-    tpot: Evidence = field(default_factory=Evidence)
-    expected: float = 0.0  # sum of the shares the model expected of the requests behind `tpot`
+    batched_tokens: float | None = None  # the most a step was seen to hold, where larger prompts came
+    speed: Speed = field(default_factory=Speed)
+    # What is to be learned of steps: seconds, time between tokens, tokens, and by tokens sequences, prompts, KV read.
+    steps: list[float] = field(default_factory=lambda: [0.0] * 6)
+    attained: Attained = field(default_factory=Attained)
+    held_s: float = 0.0  # KV tokens held, and running requests, over recent time, faded
+    running_s: float = 0.0
     starts_s: list[float] = field(default_factory=list)  # newest last
     reacts_s: list[float] = field(default_factory=list)  # decision to created
     asked_at_s: float | None = None  # when more was last asked for and not yet created
-    asked_count: int = 0
 
 
 @dataclass(slots=True)
@@ -103,15 +80,31 @@ class Tick:
     running: float = 0.0
     duplicates: int = 0
     discarded: int = 0
-    kv_tokens: float = 0.0
-    itl_s: float | None = None  # mean time per token over this tick
-    judged: float = 0.0  # requests whose time per token was told this tick
+    since_s: float = float("inf")
+    until_s: float = 0.0
+    seconds: float = 0.0  # sum over replicas of the time between their two samples
+    arrived: float = 0.0
+    queued: float = 0.0  # change of what waits: arrived, but no token of it was computed
+    grown: float = 0.0  # change of what runs
+    prompt: float = 0.0
+    cached: float = 0.0
+    generated: float = 0.0
+    itl_s: float = 0.0
+    itl_count: float = 0.0
+    # Sums over replicas that tell of steps: by tokens generated, of the sequences and KV tokens of a step; and of
+    # prompt tokens computed, by the sequences that waited for them.
+    sequences: float = 0.0
+    kv_read: float = 0.0
+    prompt_waits: float = 0.0
+    kv_token_s: float = 0.0  # KV tokens held, times seconds
+    running_s: float = 0.0
+    told: Told = field(default_factory=Told)
 
 
 def _clean(value: float | None, tick: Tick) -> float | None:
     if value is None:
         return None
-    if usable(value):
+    if 0.0 <= value <= LARGEST:  # false for NaN as well
         return value
     tick.discarded += 1
     return None
@@ -126,57 +119,33 @@ def observe_role(
     for replica in role.replicas or ():
         if replica.replica_id in unique:
             tick.duplicates += 1
-        unique.setdefault(replica.replica_id, replica)
-    tick.listed = sum(r.phase is not ReplicaPhase.DRAINING for r in unique.values())
-    flow = _Flow()
+        else:
+            unique[replica.replica_id] = replica
     for replica in unique.values():
-        _one(state, tick, flow, replica, now, stale_after_s, limits)
+        _one(state, tick, replica, now, stale_after_s, limits)
     if role.replicas is not None:
         for gone in [key for key in state.seen if key not in unique]:
             del state.seen[gone]
-        state.starting = [key for key in state.starting if key in unique]
-    if flow.until_s > flow.since_s:
+        if state.starting:
+            state.starting = [key for key in state.starting if key in unique]
+    if tick.until_s > tick.since_s:
         # Replicas are read at different instants: overlapping spans would count seconds twice and rates too low.
-        if state.arrivals.entries and flow.since_s < state.arrivals.entries[-1][1] < flow.until_s:
-            flow.since_s = state.arrivals.entries[-1][1]
-        state.arrivals.add(flow.since_s, flow.until_s, max(0.0, flow.arrived))
-        begun = max(0.0, flow.arrived - flow.queued)
-        state.sizes.add(flow.since_s, flow.until_s, begun, flow.prompt, flow.cached, flow.generated, flow.grown)
-    tick.judged = flow.judged
-    if flow.itl_count > 0:
-        tick.itl_s = flow.itl_total_s / flow.itl_count
+        if state.arrivals.entries and tick.since_s < state.arrivals.entries[-1][1] < tick.until_s:
+            tick.since_s = state.arrivals.entries[-1][1]
+        state.arrivals.add(tick.since_s, tick.until_s, max(0.0, tick.arrived))
+        begun = max(0.0, tick.arrived - tick.queued)
+        state.sizes.add(tick.since_s, tick.until_s, begun, tick.prompt, tick.cached, tick.generated, tick.grown)
     return tick
 
 
-@dataclass(slots=True)
-class _Flow:
-    """Changes of one tick, over all replicas."""
-
-    since_s: float = float("inf")
-    until_s: float = 0.0
-    arrived: float = 0.0
-    queued: float = 0.0  # change of what waits: arrived, but no token of it was computed
-    grown: float = 0.0  # change of what runs
-    prompt: float = 0.0
-    cached: float = 0.0
-    generated: float = 0.0
-    itl_total_s: float = 0.0
-    itl_count: float = 0.0
-    judged: float = 0.0  # observations of time per token
-
-
 def _one(
-    state: Tracked,
-    tick: Tick,
-    flow: _Flow,
-    replica: Replica,
-    now: float,
-    stale_after_s: float,
-    limits: tuple[float, float],
+    state: Tracked, tick: Tick, replica: Replica, now: float, stale_after_s: float, limits: tuple[float, float]
 ) -> None:
-    if replica.phase is ReplicaPhase.DRAINING:
+    phase = replica.phase
+    if phase is ReplicaPhase.DRAINING:
         return
-    if replica.phase is not ReplicaPhase.READY:
+    tick.listed += 1
+    if phase is not ReplicaPhase.READY:
         tick.coming.append(replica)
         if replica.replica_id not in state.starting and replica.replica_id not in state.seen:
             state.starting.append(replica.replica_id)
@@ -192,7 +161,7 @@ def _one(
         return
     if not sample.asleep:
         tick.ready.append(replica)
-    _sample(state, tick, flow, replica, sample, limits)
+    _sample(state, tick, replica, sample, limits)
 
 
 def _reacted(state: Tracked, replica: Replica, now: float) -> None:
@@ -218,10 +187,12 @@ def _started(state: Tracked, replica: Replica) -> bool:
     return True
 
 
-def _sample(
-    state: Tracked, tick: Tick, flow: _Flow, replica: Replica, sample: Sample, limits: tuple[float, float]
-) -> None:
+def _sample(state: Tracked, tick: Tick, replica: Replica, sample: Sample, limits: tuple[float, float]) -> None:
     last = state.seen.get(replica.replica_id)
+    capacity = _clean(sample.kv_capacity_tokens, tick)
+    usage = _clean(sample.kv_usage, tick)
+    state.kv_capacity_tokens = capacity or state.kv_capacity_tokens
+    state.max_running = _clean(sample.max_running, tick) or state.max_running
     fresh = Seen(
         sample.at_s,
         _clean(sample.arrivals_counter, tick),
@@ -230,65 +201,85 @@ def _sample(
         _clean(sample.prompt_tokens, tick),
         _clean(sample.cached_prompt_tokens, tick),
         _clean(sample.generation_tokens, tick),
-        _clean(sample.finished, tick),
         _clean(sample.waiting, tick) or 0.0,
         _clean(sample.running, tick) or 0.0,
-        min(1.0, _clean(sample.kv_usage, tick) or 0.0),
-        _around(sample.ttft, limits[0]),
+        min(1.0, usage) * state.kv_capacity_tokens if usage is not None and state.kv_capacity_tokens else None,
+        hist.around(sample.ttft, limits[0]),
         # Times between single tokens are no stand-in: one prefill among a hundred steps misses there, not in the mean.
-        _around(sample.tpot, limits[1]),
-        *_mean_parts(sample.itl if sample.itl is not None else sample.tpot),
+        hist.around(sample.tpot, limits[1]),
+        *hist.mean_parts(sample.itl if sample.itl is not None else sample.tpot),
     )
     tick.waiting += fresh.waiting
     tick.running += fresh.running
-    state.kv_capacity_tokens = _clean(sample.kv_capacity_tokens, tick) or state.kv_capacity_tokens
-    state.max_running = _clean(sample.max_running, tick) or state.max_running
-    if state.kv_capacity_tokens:
-        tick.kv_tokens += fresh.kv_usage * state.kv_capacity_tokens
     if last is None and _started(state, replica):
         since_s = replica.ready_at_s or sample.at_s
-        last = Seen(min(since_s, sample.at_s) - 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        last = Seen(min(since_s, sample.at_s) - 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     state.seen[replica.replica_id] = fresh
-    if last is None or sample.at_s <= last.at_s:
-        return
-    flow.since_s, flow.until_s = min(flow.since_s, last.at_s), max(flow.until_s, sample.at_s)
+    _shapes(state, sample, last, fresh)
+    if last is not None and sample.at_s > last.at_s:
+        _flow(state, tick, last, fresh)
+
+
+def _flow(state: Tracked, tick: Tick, last: Seen, fresh: Seen) -> None:
+    """What happened between two samples of one replica."""
+    seconds = fresh.at_s - last.at_s
+    tick.since_s, tick.until_s = min(tick.since_s, last.at_s), max(tick.until_s, fresh.at_s)
+    tick.seconds += seconds
     reset = fresh.counter is not None and last.counter is not None and fresh.counter < last.counter
     if not reset:
-        flow.arrived += increase(last.counter, fresh.counter) or 0.0
+        tick.arrived += increase(last.counter, fresh.counter) or 0.0
         if fresh.pending is not None and last.pending is not None and fresh.counter is not None:
-            flow.arrived += fresh.pending - last.pending
-    flow.arrived += increase(last.rejected, fresh.rejected) or 0.0
-    flow.prompt += increase(last.prompt, fresh.prompt) or 0.0
-    flow.cached += increase(last.cached, fresh.cached) or 0.0
-    flow.generated += increase(last.generated, fresh.generated) or 0.0
-    flow.queued += fresh.waiting - last.waiting
-    flow.grown += fresh.running - last.running
-    if not reset:
-        _latencies(state, flow, last, fresh)
+            tick.arrived += fresh.pending - last.pending
+    tick.arrived += increase(last.rejected, fresh.rejected) or 0.0
+    tick.prompt += increase(last.prompt, fresh.prompt) or 0.0
+    tick.cached += increase(last.cached, fresh.cached) or 0.0
+    tick.generated += increase(last.generated, fresh.generated) or 0.0
+    tick.queued += fresh.waiting - last.waiting
+    tick.grown += fresh.running - last.running
+    tick.running_s += 0.5 * (fresh.running + last.running) * seconds
+    kv_tokens = 0.5 * ((fresh.kv_tokens or 0.0) + (last.kv_tokens or 0.0))
+    tick.kv_token_s += kv_tokens * seconds
+    if reset:
+        return
+    _steps(tick, last, fresh, seconds, kv_tokens)
+    told = tick.told
+    if fresh.ttft is not None:
+        low, high, count = state.attained.ttft.add(last.ttft, fresh.ttft)
+        told.first_low, told.first_high, told.firsts = told.first_low + low, told.first_high + high, told.firsts + count
+    if fresh.tpot is not None:
+        low, high, count = state.attained.tpot.add(last.tpot, fresh.tpot)
+        told.each_low, told.each_high, told.eachs = told.each_low + low, told.each_high + high, told.eachs + count
 
 
-def _around(histogram: Histogram | None, limit_s: float) -> hist.Around | None:
-    return hist.around(histogram, limit_s) if hist.sound(histogram) else None
+def _steps(tick: Tick, last: Seen, fresh: Seen, seconds: float, kv_tokens: float) -> None:
+    """What one replica's times between tokens tell of its steps."""
+    spent_s, tokens = fresh.itl_s - last.itl_s, fresh.itl_count - last.itl_count
+    if spent_s <= 0.0 or tokens <= 0.0:
+        return
+    # The time between tokens summed over sequences is the time-average of the sequences that decode.
+    sequences = max(1.0, spent_s / seconds)
+    computed = (increase(last.prompt, fresh.prompt) or 0.0) - (increase(last.cached, fresh.cached) or 0.0)
+    tick.itl_s += spent_s
+    tick.itl_count += tokens
+    tick.sequences += sequences * tokens
+    tick.kv_read += kv_tokens * tokens
+    tick.prompt_waits += sequences * max(0.0, computed)
 
 
-def forget_latencies(state: Tracked) -> None:
-    """Start the evidence anew: a fleet that is waking or growing says nothing of what a settled one carries."""
-    state.ttft, state.tpot, state.expected = Evidence(), Evidence(), 0.0
-
-
-def _mean_parts(histogram: Histogram | None) -> tuple[float, float]:
-    if histogram is None or not hist.sound(histogram):
-        return (0.0, 0.0)
-    return (histogram.total, histogram.counts[-1])
-
-
-def _latencies(state: Tracked, flow: _Flow, last: Seen, fresh: Seen) -> None:
-    """Share of first tokens and of token times within the limits, from what was observed since the last page."""
-    flow.itl_total_s += max(0.0, fresh.itl_total_s - last.itl_total_s)
-    flow.itl_count += max(0.0, fresh.itl_count - last.itl_count)
-    fade = math.exp(-(fresh.at_s - last.at_s) / LATENCY_FADE_S / max(1, len(state.seen)))
-    before = state.tpot.count
-    state.ttft.add(last.ttft, fresh.ttft, fade)
-    state.tpot.add(last.tpot, fresh.tpot, fade)
-    state.expected *= fade
-    flow.judged += max(0.0, state.tpot.count - before * fade)
+def _shapes(state: Tracked, sample: Sample, last: Seen | None, fresh: Seen) -> None:
+    """Take the buckets of request sizes once a minute, and the most tokens a step held."""
+    if sample.prompt_sizes is None or sample.output_sizes is None:
+        return
+    if last is not None and last.shapes_at_s is not None and fresh.at_s - last.shapes_at_s < SHAPES_EVERY_S:
+        fresh.shapes_at_s, fresh.prompt_sizes, fresh.output_sizes = (
+            last.shapes_at_s,
+            last.prompt_sizes,
+            last.output_sizes,
+        )
+        return
+    fresh.shapes_at_s, fresh.prompt_sizes, fresh.output_sizes = fresh.at_s, sample.prompt_sizes, sample.output_sizes
+    if last is not None:
+        state.shapes.add(last.prompt_sizes, fresh.prompt_sizes, last.output_sizes, fresh.output_sizes, fresh.at_s)
+    most = step_limit(sample.step_tokens, sample.prompt_sizes)
+    if most is not None:
+        state.batched_tokens = most

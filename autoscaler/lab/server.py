@@ -174,6 +174,8 @@ class EmulatedServer:
             last = json.dumps({"choices": [{**choice, "finish_reason": "length"}], "usage": usage})
             await response.write(f"data: {last}\n\ndata: [DONE]\n\n".encode())
             await response.write_eof()
+        except ConnectionResetError:
+            pass  # the client went away: nobody is left to tell
         finally:
             if self._jobs.get(i) is job:
                 withdraw(self._engine, self._requests, self._params, 0, i)

@@ -45,13 +45,15 @@ class Profile:
     prompt_tokens: Named | None = None
     cached_prompt_tokens: Named | None = None
     generation_tokens: Named | None = None
-    finished: Named | None = None
     rejected: Named | None = None
     preemptions: Named | None = None
     awake: Named | None = None  # 0 while the server sleeps
     ttft: NamedHistogram | None = None
     itl: NamedHistogram | None = None
     tpot: NamedHistogram | None = None
+    prompt_sizes: NamedHistogram | None = None
+    output_sizes: NamedHistogram | None = None
+    step_tokens: NamedHistogram | None = None
 
 
 _VLLM_BLOCK = label_number("vllm:cache_config_info", "block_size", max)
@@ -77,13 +79,16 @@ VLLM = Profile(
     prompt_tokens=total("vllm:prompt_tokens_total"),
     cached_prompt_tokens=first_of(total("vllm:prefix_cache_hits_total"), total("vllm:gpu_prefix_cache_hits_total")),
     generation_tokens=total("vllm:generation_tokens_total"),
-    finished=total("vllm:time_to_first_token_seconds_count"),
     rejected=total("vllm:admission_rejections_total"),
     preemptions=total("vllm:num_preemptions_total"),
     awake=largest("vllm:engine_sleep_state", where("sleep_state", "awake")),
     ttft=histogram("vllm:time_to_first_token_seconds"),
     itl=first_histogram(histogram("vllm:inter_token_latency_seconds"), histogram("vllm:time_per_output_token_seconds")),
     tpot=histogram("vllm:request_time_per_output_token_seconds"),
+    prompt_sizes=histogram("vllm:request_prompt_tokens"),
+    output_sizes=histogram("vllm:request_generation_tokens"),
+    # A histogram despite its name; its upper end is max_num_batched_tokens, which stands nowhere else.
+    step_tokens=histogram("vllm:iteration_tokens_total"),
 )
 
 # With priority scheduling the total stands at priority="" and per-priority series repeat it.
@@ -106,7 +111,6 @@ SGLANG = Profile(
     prompt_tokens=total("sglang:prompt_tokens_total"),
     cached_prompt_tokens=total("sglang:cached_tokens_total"),
     generation_tokens=total("sglang:generation_tokens_total"),
-    finished=total("sglang:num_requests_total"),
     preemptions=total("sglang:num_retracted_requests_total"),
     ttft=histogram("sglang:time_to_first_token_seconds"),
     itl=first_histogram(
@@ -127,7 +131,6 @@ TGI = Profile(
     arrivals_pending=constant(0.0),  # counted at arrival
     prompt_tokens=total("tgi_request_input_length_sum", absent_is_zero=True),
     generation_tokens=total("tgi_request_generated_tokens_sum", absent_is_zero=True),
-    finished=total("tgi_request_success", absent_is_zero=True),
     rejected=total("tgi_request_failure", where("err", "overloaded"), absent_is_zero=True),
     itl=histogram("tgi_request_mean_time_per_token_duration"),
     tpot=histogram("tgi_request_mean_time_per_token_duration"),
@@ -151,7 +154,6 @@ TRTLLM = Profile(
     arrivals_pending=plus(_TRT_RUNNING, _TRT_WAITING),
     prompt_tokens=total("trtllm_prompt_tokens_total"),
     generation_tokens=total("trtllm_generation_tokens_total"),
-    finished=total("trtllm_request_success_total"),
     preemptions=None,
     ttft=histogram("trtllm_time_to_first_token_seconds"),
     itl=histogram("trtllm_time_per_output_token_seconds"),
@@ -179,7 +181,6 @@ TRITON = Profile(
     ),
     arrivals_counter=plus(total("nv_inference_request_success"), total("nv_inference_request_failure")),
     arrivals_pending=plus(_TRITON_PENDING, total("nv_trt_llm_request_metrics", where("request_type", "scheduled"))),
-    finished=total("nv_inference_request_success"),
     ttft=histogram("nv_inference_first_response_histogram_ms", unit_s=1e-3),
 )
 
@@ -211,7 +212,6 @@ LMDEPLOY = Profile(
     arrivals_pending=plus(total("lmdeploy:num_requests_waiting"), total("lmdeploy:num_api_requests_waiting")),
     prompt_tokens=total("lmdeploy:prompt_tokens_total"),
     generation_tokens=total("lmdeploy:generation_tokens_total"),
-    finished=total("lmdeploy:time_to_first_token_seconds_count"),
     ttft=histogram("lmdeploy:time_to_first_token_seconds"),
     itl=histogram("lmdeploy:iter_token_latency"),  # the name lacks its unit, seconds
 )
@@ -236,7 +236,6 @@ DYNAMO = Profile(
     arrivals_pending=constant(0.0),
     prompt_tokens=total("dynamo_frontend_input_sequence_tokens_sum"),
     generation_tokens=total("dynamo_frontend_output_tokens_total"),
-    finished=total("dynamo_frontend_input_sequence_tokens_count"),
     ttft=histogram("dynamo_frontend_time_to_first_token_seconds"),
     itl=histogram("dynamo_frontend_inter_token_latency_seconds"),
 )

@@ -25,6 +25,9 @@ TTFT_BOUNDS = (0.001, 0.01, 0.04, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5
 TPOT_BOUNDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 STEP_TOKENS_BOUNDS = (1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0)
 
+# vLLM's 1-2-5 series up to the longest context.
+SIZE_BOUNDS = tuple(float(m * 10**e) for e in range(6) for m in (1, 2, 5))[:-1]
+
 
 class Params(NamedTuple):
     """How fast a replica is and what it holds; times in seconds."""
@@ -72,6 +75,8 @@ class Engines(NamedTuple):
     ttft: Ints  # R x buckets: observations per bucket, not cumulative
     tpot: Ints
     step_tokens: Ints
+    prompt_sizes: Ints  # of finished requests, tokens
+    output_sizes: Ints
 
 
 def new_requests(arrival_s: Floats, prompt_tokens: Floats, output_tokens: Floats) -> Requests:
@@ -101,6 +106,8 @@ def new_engines(params: Params, replicas: int = 1, now_s: float = 0.0) -> Engine
         np.zeros((replicas, len(TTFT_BOUNDS) + 1), dtype=np.int64),
         np.zeros((replicas, len(TPOT_BOUNDS) + 1), dtype=np.int64),
         np.zeros((replicas, len(STEP_TOKENS_BOUNDS) + 1), dtype=np.int64),
+        np.zeros((replicas, len(SIZE_BOUNDS) + 1), dtype=np.int64),
+        np.zeros((replicas, len(SIZE_BOUNDS) + 1), dtype=np.int64),
     )
     engines.floats[:, NOW] = now_s
     engines.ints[:, [PARTIAL, HEAD, TAIL]] = NONE

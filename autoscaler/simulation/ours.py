@@ -28,6 +28,8 @@ from autoscaler.simulation.engines import (
     ITL_S,
     PREEMPTIONS,
     PROMPT_DONE,
+    SIZE_BOUNDS,
+    STEP_TOKENS_BOUNDS,
     TPOT_BOUNDS,
     TPOT_S,
     TTFT_BOUNDS,
@@ -39,6 +41,7 @@ from autoscaler.simulation.scenario import Scenario
 from autoscaler.simulation.view import View
 
 INF = float("inf")
+TTFT, TPOT, SIZES, STEPS = ((*bounds, INF) for bounds in (TTFT_BOUNDS, TPOT_BOUNDS, SIZE_BOUNDS, STEP_TOKENS_BOUNDS))
 SERVICE = ServiceId("simulated", "service")
 
 
@@ -101,6 +104,8 @@ def _coming(view: View) -> list[Replica]:
 def _serving(view: View, now_s: float) -> list[Replica]:
     failure = "no answer" if view.at_s < now_s else None
     ttft, tpot = np.cumsum(view.ttft, axis=1).tolist(), np.cumsum(view.tpot, axis=1).tolist()
+    steps = np.cumsum(view.step_tokens, axis=1).tolist()
+    prompts, outputs = np.cumsum(view.prompt_sizes, axis=1).tolist(), np.cumsum(view.output_sizes, axis=1).tolist()
     floats, ints = view.floats.tolist(), view.ints.tolist()
     kv_usage, waiting, running = view.kv_usage.tolist(), view.waiting.tolist(), view.running.tolist()
     replicas = []
@@ -120,9 +125,12 @@ def _serving(view: View, now_s: float) -> list[Replica]:
             cached_prompt_tokens=f[CACHED_DONE],
             generation_tokens=f[GENERATED],
             preemptions=float(n[PREEMPTIONS]),
-            ttft=Histogram((*TTFT_BOUNDS, INF), tuple(ttft[place]), f[TTFT_S]),
+            ttft=Histogram(TTFT, tuple(ttft[place]), f[TTFT_S]),
             itl=Histogram((INF,), (f[ITL_COUNT],), f[ITL_S]),
-            tpot=Histogram((*TPOT_BOUNDS, INF), tuple(tpot[place]), f[TPOT_S]),
+            tpot=Histogram(TPOT, tuple(tpot[place]), f[TPOT_S]),
+            prompt_sizes=Histogram(SIZES, tuple(prompts[place]), f[PROMPT_DONE]),
+            output_sizes=Histogram(SIZES, tuple(outputs[place]), f[GENERATED]),
+            step_tokens=Histogram(STEPS, tuple(steps[place]), 0.0),
         )
         replicas.append(
             Replica(

@@ -35,6 +35,7 @@ from autoscaler.simulation.engines import (
     PREEMPTIONS,
     PROMISED,
     PROMPT_DONE,
+    SIZE_BOUNDS,
     STEP_TOKENS_BOUNDS,
     STEPS,
     TAIL,
@@ -59,6 +60,8 @@ def reset(engines: Engines, r: int, now_s: float) -> None:
     engines.ttft[r, :] = 0
     engines.tpot[r, :] = 0
     engines.step_tokens[r, :] = 0
+    engines.prompt_sizes[r, :] = 0
+    engines.output_sizes[r, :] = 0
     engines.floats[r, NOW] = now_s
     engines.ints[r, PARTIAL] = NONE
     engines.ints[r, HEAD] = NONE
@@ -253,6 +256,8 @@ def _finish(engines: Engines, requests: Requests, params: Params, r: int, i: int
         each_s = (requests.finish_s[i] - requests.first_s[i]) / (requests.output_tokens[i] - 1.0)
         floats[r, TPOT_S] += each_s
         engines.tpot[r, _bucket(TPOT_BOUNDS, each_s)] += 1
+    engines.prompt_sizes[r, _bucket(SIZE_BOUNDS, requests.prompt_tokens[i])] += 1
+    engines.output_sizes[r, _bucket(SIZE_BOUNDS, requests.output_tokens[i])] += 1
     floats[r, LAST_S] = floats[r, NOW]
     engines.ints[r, FINISHED] += 1
     engines.load[r] -= 1

@@ -69,6 +69,8 @@ class View:
     ttft: Ints
     tpot: Ints
     step_tokens: Ints
+    prompt_sizes: Ints
+    output_sizes: Ints
     waiting: Ints  # n
     running: Ints  # n
     kv_usage: Floats  # n, 0..1
@@ -110,6 +112,8 @@ def look(fleet: Fleet, serials: Ints, kv_tokens: float, spec: int, now_s: float)
         engines.ttft[rows],
         engines.tpot[rows],
         engines.step_tokens[rows],
+        engines.prompt_sizes[rows],
+        engines.output_sizes[rows],
         waiting,
         engines.load[rows] - waiting,
         np.minimum(1.0, floats[:, KV] / kv_tokens),

@@ -221,7 +221,7 @@ def test_two_roles_are_sized_apart_and_go_to_zero_together() -> None:
         return planner.observe(Observation(spec, seen, (HeldReading("gw", at_s, 0.0),)), at_s)
 
     for i in range(60):
-        busy = observe(T0 + 5 * i, 6.0)
+        busy = observe(T0 + 5 * i, 12.0)
     counts = {role.role: role.replicas for role in busy.roles}  # type: ignore[attr-defined]
     assert counts.keys() == {"prefill", "decode"}
     assert counts["prefill"] != counts["decode"]

@@ -47,7 +47,6 @@ class Fleet:
             arrivals_pending=0.0,
             prompt_tokens=done * self.prompt,
             generation_tokens=done * self.output,
-            finished=done,
         )
 
     def observe(self, at_s: float, count: int, rate_rps: float, dt_s: float = 5.0, held: float = 0.0) -> Observation:

@@ -10,6 +10,7 @@ from autoscaler.core.records import Objective
 from autoscaler.simulation.engines import (
     KV,
     LLAMA_70B_H100X4,
+    SIZE_BOUNDS,
     STEP_TOKENS_BOUNDS,
     TPOT_BOUNDS,
     TTFT_BOUNDS,
@@ -90,6 +91,8 @@ def view(
         ttft=np.zeros((count, len(TTFT_BOUNDS) + 1), dtype=np.int64),
         tpot=np.zeros((count, len(TPOT_BOUNDS) + 1), dtype=np.int64),
         step_tokens=np.zeros((count, len(STEP_TOKENS_BOUNDS) + 1), dtype=np.int64),
+        prompt_sizes=np.zeros((count, len(SIZE_BOUNDS) + 1), dtype=np.int64),
+        output_sizes=np.zeros((count, len(SIZE_BOUNDS) + 1), dtype=np.int64),
         waiting=np.array(waiting, dtype=np.int64),
         running=np.array(running if running is not None else [0] * count, dtype=np.int64),
         kv_usage=usage,

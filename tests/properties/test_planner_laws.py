@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -35,9 +36,11 @@ def test_the_count_stays_within_its_bounds(loads: list[float], least: int, most:
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.05, 15.0, allow_nan=False))
-def test_a_constant_load_settles_on_one_count(load: float) -> None:
-    decided = counts([load] * 160)
-    assert len(set(decided[-60:])) == 1
+def test_a_constant_load_settles_within_one_replica(load: float) -> None:
+    # Between two whole numbers it goes from one to the other, so that the day gets the share that was asked.
+    decided = counts([load] * 260)[-60:]
+    assert max(decided) - min(decided) <= 1
+    assert sum(a != b for a, b in itertools.pairwise(decided)) <= 1
 
 
 @settings(max_examples=30, deadline=None)

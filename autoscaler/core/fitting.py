@@ -1,0 +1,103 @@
+"""What the capacity curve is worked out from: the mix, the step model, the limits, as learned.
+
+Law: inputs move in steps of one per cent, and the curve is a pure function of them; so it is worked out anew only when
+they moved, and a restored planner comes to the same curve.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from autoscaler.core.capacity import Curve, Mix, curve
+from autoscaler.core.priors import Limits, StepModel, prior
+from autoscaler.core.records import Objective, RoleSpec
+from autoscaler.core.sizes import Sizes, lognormal
+from autoscaler.core.tracking import Tick, Tracked
+
+ASSUMED_PROMPT, ASSUMED_OUTPUT = (
+    1000.0,
+    200.0,
+)  # until sizes were seen: near the Azure 2023 conversation mix (1246, 204)
+ASSUMED_CV2 = 1.0  # of Azure 2023 conversation and code: prompts 0.93, 0.94; outputs 0.65, 4.7
+LEAST_SIZES = 100.0  # requests: means of sizes with a squared variation of 1 are then known within 10 %
+FILLING = 0.8  # share of what began that still runs, beyond which outputs are not read
+GRID = 0.01
+SHARES_GRID = 3  # digits
+LEAST_TOKENS = 50.0  # times between tokens, before they tell a step's length
+# Prompts are counted when they end, steps while they last: within a second or two the one is there without the other,
+# and a wake-up taught a base of twice the true one.
+STEPS_S = 15.0
+HELD_FADE_S = 300.0
+PRIOR_SPREAD = 0.35  # of each coefficient: the table's rows against measured engines (0.82 to 0.96) and one another
+
+
+def _grid(value: float) -> float:
+    return math.exp(round(math.log(max(1e-12, value)) / GRID) * GRID)
+
+
+@functools.lru_cache(maxsize=64)
+def _grid_sizes(sizes: Sizes) -> Sizes:
+    return Sizes(tuple(_grid(t) for t in sizes.tokens), tuple(round(s, SHARES_GRID) for s in sizes.shares))
+
+
+def mix_of(tracked: Tracked, now: float, role: str) -> tuple[Mix, bool]:
+    """The sizes of recent requests, and whether they are assumed rather than measured."""
+    _, (begun, prompt, cached, generated, grown) = tracked.sizes.totals(now, tracked.sizes.span_s, 5)
+    # What runs now has on average been through half of its output, and so had what ran when the window began.
+    through = begun - 0.5 * grown
+    # A fleet that fills at a wake-up has generated next to nothing yet: a hundred requests read as 2 tokens each.
+    if through >= LEAST_SIZES and prompt > 0.0 and grown <= FILLING * begun:
+        tracked.means = [prompt / begun, max(1.0, generated / through), min(0.95, cached / prompt)]
+    assumed = not tracked.means
+    prompt_mean, output_mean, cached_share = tracked.means or [ASSUMED_PROMPT, ASSUMED_OUTPUT, 0.0]
+    prompt_mean, output_mean, cached_share = _grid(prompt_mean), _grid(output_mean), round(cached_share, 2)
+    held = None
+    if tracked.running_s > 0.0 and tracked.held_s > 0.0 and not assumed:
+        held = _grid(max(0.25 * prompt_mean, tracked.held_s / tracked.running_s))
+    prompts = _grid_sizes(tracked.shapes.prompts.sizes(prompt_mean) or lognormal(prompt_mean, ASSUMED_CV2))
+    outputs = _grid_sizes(tracked.shapes.outputs.sizes(output_mean) or lognormal(output_mean, ASSUMED_CV2))
+    if role == "prefill":
+        return Mix(prompts, Sizes((1.0,), (1.0,)), cached_share), assumed
+    if role == "decode":
+        return Mix(prompts, outputs, 0.999, held), assumed
+    return Mix(prompts, outputs, cached_share, held), assumed
+
+
+@functools.lru_cache(maxsize=256)
+def _curve(step: StepModel, limits: Limits, mix: Mix, objective: Objective, replicas: float) -> Curve:
+    return curve(step, limits, mix, objective, replicas)
+
+
+def curve_of(tracked: Tracked, spec: RoleSpec, mix: Mix, objective: Objective, replicas: int) -> Curve:
+    """The curve of one replica among `replicas`: prior and what was learned, within the limits its page tells."""
+    base = prior(spec.prior)
+    limits = Limits(
+        tracked.kv_capacity_tokens or base.limits.kv_tokens,
+        tracked.max_running or base.limits.sequences,
+        float(spec.max_batched_tokens or tracked.batched_tokens or base.limits.batched_tokens),
+    )
+    step = tracked.speed.model(base.step)
+    step = StepModel(_grid(step.base_s), _grid(step.sequence_s), _grid(step.prompt_token_s), _grid(step.kv_token_s))
+    near = float(replicas if replicas <= 4 else round(2.0 ** (round(2.0 * math.log2(replicas)) / 2.0)))
+    return _curve(step, limits, mix, objective, near)
+
+
+def learn_speed(tracked: Tracked, spec: RoleSpec, tick: Tick, tick_s: float) -> None:
+    """Take what one tick tells of a step's length and of the KV tokens a request holds."""
+    fade = math.exp(-tick_s / HELD_FADE_S)
+    tracked.held_s = tracked.held_s * fade + tick.kv_token_s
+    tracked.running_s = tracked.running_s * fade + tick.running_s
+    # A prompt slows those that decode when it comes; the least-loaded replica it goes to has fewer than the mean.
+    fewer = (1.0 - 1.0 / max(1, len(tick.ready))) ** 2 * max(0.0, tick.prompt - tick.cached)
+    told = (tick_s, tick.itl_s, tick.itl_count, tick.sequences, tick.prompt_waits - fewer, tick.kv_read)
+    tracked.steps = [before + now for before, now in zip(tracked.steps, told, strict=True)]
+    seconds, spent_s, tokens, sequences, prompts, kv_read = tracked.steps
+    if seconds < STEPS_S or tokens < LEAST_TOKENS:
+        return
+    tracked.steps = [0.0] * len(told)
+    base = prior(spec.prior)
+    spread = base.spread * PRIOR_SPREAD
+    tracked.speed.learn(
+        base.step, spread, spent_s / tokens, sequences / tokens, max(0.0, prompts) / tokens, kv_read / tokens, seconds
+    )

@@ -1,0 +1,59 @@
+"""How long prompts and outputs are: a few sizes and their shares.
+
+Law: a distribution keeps the mean that counters tell; buckets only give its shape.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+# Standard normal quantiles at 1/16, 3/16 .. 15/16: eight equally likely sizes.
+_NODES = (-1.5341, -0.8871, -0.4888, -0.1573, 0.1573, 0.4888, 0.8871, 1.5341)
+_FEW = 3.0  # sizes up to here are counts to be kept, not the middle of a bucket
+LARGEST_BUCKET = 2.0  # the open bucket is taken as this many times its lower bound
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Tokens, and the share of requests that have about so many."""
+
+    tokens: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean, tokens."""
+        return sum(t * s for t, s in zip(self.tokens, self.shares, strict=True))
+
+    @property
+    def square(self) -> float:
+        """Mean of the squares, tokens squared."""
+        return sum(t * t * s for t, s in zip(self.tokens, self.shares, strict=True))
+
+
+def lognormal(mean: float, cv2: float) -> Sizes:
+    """Eight equally likely sizes of a lognormal with a mean and a squared coefficient of variation."""
+    spread = math.sqrt(math.log1p(cv2))
+    raw = [math.exp(spread * node) for node in _NODES]
+    factor = mean * len(raw) / sum(raw)
+    return Sizes(tuple(max(1.0, value * factor) for value in raw), (1.0 / len(raw),) * len(raw))
+
+
+def from_buckets(bounds: tuple[float, ...], counts: tuple[float, ...], mean: float) -> Sizes | None:
+    """Sizes from a histogram's counts per bucket (not cumulative), stretched to the mean; None without observations."""
+    total = sum(counts)
+    if total <= 0.0:
+        return None
+    tokens, shares, low = [], [], 0.0
+    for bound, count in zip(bounds, counts, strict=True):
+        if count > 0.0:
+            # Sizes are spread over decades: the middle of a bucket is geometric.
+            high = bound if math.isfinite(bound) else LARGEST_BUCKET * max(1.0, low)
+            tokens.append(high if high <= _FEW else math.sqrt(max(1.0, low) * high))
+            shares.append(count / total)
+        low = bound
+    few = sum(t * s for t, s in zip(tokens, shares, strict=True) if t <= _FEW)
+    rest = sum(t * s for t, s in zip(tokens, shares, strict=True) if t > _FEW)
+    stretch = min(2.0, max(0.5, (mean - few) / rest)) if rest > 0.0 else 1.0
+    return Sizes(tuple(t if t <= _FEW else max(_FEW, t * stretch) for t in tokens), tuple(shares))
