@@ -16,7 +16,7 @@ class Buckets:
     total: float = 0.0
 
     def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.bounds) + 1)
+        self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def observe(self, value: float, weight: int = 1) -> None:
         """Take `weight` observations of one value."""

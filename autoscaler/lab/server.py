@@ -47,7 +47,7 @@ class EmulatedServer:
         self._free = list(range(ROOM))
         self._jobs: dict[int, _Job] = {}
         self._ttft = pages.Buckets(sim.TTFT_BOUNDS)
-        self._tpot, self._itl = pages.Buckets(sim.TPOT_BOUNDS), pages.Buckets(sim.TPOT_BOUNDS)
+        self._tpot = pages.Buckets(sim.TPOT_BOUNDS)
         self._finished = 0
         self._runner: web.AppRunner | None = None
         self._pump_task: asyncio.Task[None] | None = None
@@ -131,7 +131,6 @@ class EmulatedServer:
         if job.output_tokens > 1:
             each_s = (finish_s - float(self._requests.first_s[i])) / (job.output_tokens - 1)
             self._tpot.observe(each_s)
-            self._itl.observe(each_s, job.output_tokens - 1)
         if not job.done.done():
             job.done.set_result(finish_s)
         self._leave(i)
@@ -217,7 +216,7 @@ class EmulatedServer:
             preemptions=int(ints[sim.PREEMPTIONS]),
             finished=self._finished,
             ttft=self._ttft,
-            itl=self._itl,
+            itl=pages.Buckets(sim.TPOT_BOUNDS, self._engine.itl[0].tolist(), float(floats[sim.ITL_S])),
             tpot=self._tpot,
         )
         return self._shape(figures)

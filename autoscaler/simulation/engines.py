@@ -74,6 +74,7 @@ class Engines(NamedTuple):
     fresh: Ints  # R x sequences: scratch, requests whose prompt a step completes
     ttft: Ints  # R x buckets: observations per bucket, not cumulative
     tpot: Ints
+    itl: Ints  # the same for times between tokens, in the buckets of TPOT
     step_tokens: Ints
     prompt_sizes: Ints  # of finished requests, tokens
     output_sizes: Ints
@@ -104,6 +105,7 @@ def new_engines(params: Params, replicas: int = 1, now_s: float = 0.0) -> Engine
         np.zeros((replicas, params.sequences), dtype=np.int64),
         np.zeros((replicas, params.sequences), dtype=np.int64),
         np.zeros((replicas, len(TTFT_BOUNDS) + 1), dtype=np.int64),
+        np.zeros((replicas, len(TPOT_BOUNDS) + 1), dtype=np.int64),
         np.zeros((replicas, len(TPOT_BOUNDS) + 1), dtype=np.int64),
         np.zeros((replicas, len(STEP_TOKENS_BOUNDS) + 1), dtype=np.int64),
         np.zeros((replicas, len(SIZE_BOUNDS) + 1), dtype=np.int64),

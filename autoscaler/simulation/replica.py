@@ -59,6 +59,7 @@ def reset(engines: Engines, r: int, now_s: float) -> None:
     engines.ints[r, :] = 0
     engines.ttft[r, :] = 0
     engines.tpot[r, :] = 0
+    engines.itl[r, :] = 0
     engines.step_tokens[r, :] = 0
     engines.prompt_sizes[r, :] = 0
     engines.output_sizes[r, :] = 0
@@ -166,6 +167,8 @@ def _decode(engines: Engines, params: Params, r: int, until_s: float) -> None:
     floats[r, GENERATED] += steps * n
     floats[r, ITL_S] += took_s * n
     floats[r, ITL_COUNT] += steps * n
+    # Steps taken at once differ by the KV tokens they add, microseconds: they share a bucket.
+    engines.itl[r, _bucket(TPOT_BOUNDS, took_s / steps)] += int(steps * n)
     ints[r, STEPS] += int(steps)
     engines.step_tokens[r, _bucket(STEP_TOKENS_BOUNDS, n)] += int(steps)
 
@@ -207,6 +210,7 @@ def _mixed(engines: Engines, requests: Requests, params: Params, r: int) -> None
     floats[r, GENERATED] += decodes
     floats[r, ITL_S] += took_s * decodes
     floats[r, ITL_COUNT] += decodes
+    engines.itl[r, _bucket(TPOT_BOUNDS, took_s)] += decodes
     ints[r, STEPS] += 1
     engines.step_tokens[r, _bucket(STEP_TOKENS_BOUNDS, taken + decodes)] += 1
     for place in range(completed):
