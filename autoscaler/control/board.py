@@ -54,10 +54,6 @@ class Board:
         for event in self._watchers.get(decision.service, ()):
             event.set()
 
-    def forget(self, service: ServiceId) -> None:
-        """Drop a service that is no longer configured."""
-        self._entries.pop(service, None)
-
     def decision(self, service: ServiceId) -> Decision | None:
         """The newest decision of a service as it was made, None before the first."""
         entry = self._entries.get(service)

@@ -26,11 +26,11 @@ CAUTION = (
     1.0  # all of the spread when nothing is owed: half of it lost 11 points at a cliff (msmall, 512 tokens a step)
 )
 CAUTION_GAIN = 10.0  # of it, for every hour of requests owed
-CAUTION_BOUNDS = (0.15, 1.25)
+CAUTION_BOUNDS = (0.15, 1.0)
 PRICE_S = 6.0 * 3600.0  # a price is remembered for about so long
 PRICE_WIDE = 0.08  # of ln(rate), either side, over which the gain of a replica is read off
 PRICE_REACH = 0.025  # of the share, either side of the asked one
-ROUND_MOST = 0.035  # rounding down may not cost more of the share than this
+ROUND_MOST = 0.05  # rounding down may not cost more of the share than this
 BEST_SHORT = 0.003  # where the objective cannot be reached: as near to what can be
 CEILING = (
     0.02  # of a lone request's share: nearer to it than that it is the ceiling, and not the load, that is in the way

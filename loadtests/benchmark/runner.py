@@ -14,6 +14,7 @@ from autoscaler.simulation.policies.peer import Deployment
 from autoscaler.simulation.policies.registry import peers
 from autoscaler.simulation.scenario import Scenario
 from autoscaler.simulation.score import Score, score
+from autoscaler.simulation.trace import read_trace
 from autoscaler.simulation.world import World
 from loadtests.benchmark import rows
 from loadtests.benchmark.grid import Cell, Workload, cells, family_of, scenario_of, short_name
@@ -71,8 +72,6 @@ _loaded: dict[str, Workload] = {}
 def _workload(folder: str, name: str) -> Workload:
     """One trace, kept while the same process works on its cells."""
     if name not in _loaded:
-        from autoscaler.simulation.trace import read_trace  # noqa: PLC0415 -- only workers read
-
         path = next(p for p in sorted(Path(folder).iterdir()) if short_name(p) == name)
         trace = read_trace(path)
         _loaded.clear()
@@ -82,54 +81,54 @@ def _workload(folder: str, name: str) -> Workload:
 
 def run_job(job: Job) -> list[Row]:
     """Every run of one cell that was not done before."""
+    todo = [one for one in _planned(job) if _row(job, one, None, None).key not in job.done]
+    if not todo:
+        return []
     scenario = scenario_of(job.cell, _workload(job.folder, job.cell.trace), Objective(attainment=job.asked))
-    made: list[Row] = []
-    reference = _reference(job, scenario, made)
-    for name, knobs, default, seed, run in _runs(job, scenario):
-        row = _row(job, name, knobs, default, seed, None, reference)
-        if row.key not in job.done:
-            made.append(_row(job, name, knobs, default, seed, run(), reference))
-    return made
+    references, reference = _references(job, scenario)
+    made = [row for row in references if row.key not in job.done]
+    return made + [_row(job, one, _play(one, scenario), reference) for one in todo]
 
 
-def _reference(job: Job, scenario: Scenario, made: list[Row]) -> float | None:
-    """GPU-hours of the hindsight bound, None where it does not hit; its rows are added where they are new."""
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One run to be made."""
+
+    policy: str
+    knobs: str | None = None
+    default: bool = False
+    seed: int = 0
+
+
+def _planned(job: Job) -> list[Planned]:
+    planned = [Planned(OURS, None, True, seed) for seed in range(job.seeds) if OURS in job.policies]
+    for name, peer in peers().items():
+        if name in job.policies:
+            settings = [one for one in peer.settings if one.default or not job.defaults_only]
+            planned += [Planned(name, one.knobs, one.default) for one in settings]
+    return planned
+
+
+def _play(one: Planned, scenario: Scenario) -> Score:
+    if one.policy == OURS:
+        return score(World(scenario, one.seed).run(Ours(spec_of(scenario))))
+    setting = next(s for s in peers()[one.policy].settings if s.knobs == one.knobs)
+    return score(World(scenario, one.seed).run(setting.build(Deployment.of(scenario))))
+
+
+def _references(job: Job, scenario: Scenario) -> tuple[list[Row], float | None]:
+    """Rows of the clairvoyant references, and the bound's GPU-hours where it hits the asked attainment."""
     block_s = SHORT_BLOCK_S if scenario.end_s - scenario.start_s < SHORT_WINDOW_S else BLOCK_S
     found: Bound = bound(scenario, job.asked, table=hindsight(scenario, job.asked, block_s))
     reference = found.gpu_hours if found.hit else None
     fluid = replace(found.score, gpu_hours=fluid_bound_gpu_hours(scenario), attainment=1.0, worst_hour=1.0)
-    for name, one in (("clairvoyant-hindsight", found.score), ("clairvoyant-fluid", fluid)):
-        row = _row(job, name, None, False, 0, one, reference)
-        if row.key not in job.done:
-            made.append(row)
-    return reference
+    return [
+        _row(job, Planned("clairvoyant-hindsight"), found.score, reference),
+        _row(job, Planned("clairvoyant-fluid"), fluid, reference),
+    ], reference
 
 
-def _runs(job: Job, scenario: Scenario):  # type: ignore[no-untyped-def]
-    """Name, knobs, whether default, seed, and how to run it."""
-
-    def ours(seed: int) -> Score:
-        return score(World(scenario, seed).run(Ours(spec_of(scenario))))
-
-    if OURS in job.policies:
-        for seed in range(job.seeds):
-            yield OURS, None, True, seed, lambda seed=seed: ours(seed)
-    for name, peer in peers().items():
-        if name not in job.policies:
-            continue
-        for setting in peer.settings:
-            if job.defaults_only and not setting.default:
-                continue
-
-            def run(setting=setting) -> Score:  # type: ignore[no-untyped-def]
-                return score(World(scenario, 0).run(setting.build(Deployment.of(scenario))))
-
-            yield name, setting.knobs, setting.default, 0, run
-
-
-def _row(
-    job: Job, name: str, knobs: str | None, default: bool, seed: int, one: Score | None, reference: float | None
-) -> Row:
+def _row(job: Job, planned: Planned, one: Score | None, reference: float | None) -> Row:
     cell = job.cell
     return Row(
         trace=cell.trace,
@@ -139,10 +138,10 @@ def _row(
         lead_time_s=cell.lead_time_s,
         step_tokens=cell.step_tokens,
         fault=None,
-        policy=name,
-        knobs=knobs,
-        policy_default=default,
-        seed=seed,
+        policy=planned.policy,
+        knobs=planned.knobs,
+        policy_default=planned.default,
+        seed=planned.seed,
         attainment_asked=job.asked,
         attainment=one.attainment if one else 0.0,
         worst_hour_attainment=one.worst_hour if one else 0.0,

@@ -1,0 +1,88 @@
+"""The benchmark from end to end on a folder of small traces."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from autoscaler.simulation.policies.registry import peers
+from autoscaler.simulation.trace import Trace
+from loadtests.benchmark.command import app
+from loadtests.benchmark.grid import family_of
+
+FIELDS = {
+    "trace", "family", "lead_time_s", "fleet", "fault", "policy", "knobs", "seed", "attainment", "attainment_asked",
+    "gpu_hours", "clairvoyant_gpu_hours", "step_tokens", "worst_hour_attainment", "goodput_per_gpu_s",
+    "scale_events_per_hour", "requests", "fleet_multiplier", "policy_default", "interval",
+}  # fmt: skip
+
+
+def write(folder: Path, name: str, minutes: float, rate_rps: float) -> None:
+    rng = np.random.default_rng(4)
+    count = int(minutes * 60 * rate_rps)
+    arrival_s = np.sort(rng.uniform(0.0, minutes * 60.0, count))
+    sizes = rng.lognormal(6.5, 0.8, count).astype(int) + 1, rng.lognormal(4.0, 0.8, count).astype(int) + 1
+    lines = [f"{a:.3f},{p},{o}" for a, p, o in zip(arrival_s, *sizes, strict=True)]
+    with gzip.open(folder / f"{name}.csv.gz", "wt") as file:
+        file.write("arrival_s,prompt_tokens,output_tokens\n" + "\n".join(lines) + "\n")
+
+
+def run(traces: Path, out: Path) -> list[dict[str, object]]:
+    arguments = ["benchmark", "--traces", str(traces), "--out", str(out), "--quick", "--jobs", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--policies", "ours,static"])
+    assert result.exit_code == 0, result.output
+    rows: list[dict[str, object]] = json.loads((out / "results.json").read_text())
+    return rows
+
+
+@pytest.mark.timeout(180)  # numba compiles once per machine
+def test_a_folder_of_traces_becomes_rows_once_and_the_same_rows_again(tmp_path: Path) -> None:
+    write(tmp_path, "even", 25.0, 5.0)
+    rows = run(tmp_path, tmp_path / "out")
+    assert all(set(row) == FIELDS for row in rows)
+    names = {row["policy"] for row in rows}
+    assert names == {"ours", "static", "clairvoyant-hindsight", "clairvoyant-fluid"}
+    assert {(row["fleet"], row["step_tokens"]) for row in rows} == {
+        (fleet, tokens) for fleet in ("small", "large") for tokens in (2048, 512)
+    }
+    assert run(tmp_path, tmp_path / "out") == rows  # nothing is run twice
+    assert sorted(map(str, run(tmp_path, tmp_path / "again"))) == sorted(map(str, rows))
+    for row in rows:
+        if row["policy"] == "clairvoyant-fluid":
+            cell = [r for r in rows if all(r[k] == row[k] for k in ("fleet", "step_tokens"))]
+            assert all(float(str(row["gpu_hours"])) <= float(str(r["gpu_hours"])) for r in cell)
+
+
+def test_an_unknown_policy_is_named_with_those_that_are_known(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["benchmark", "--traces", str(tmp_path), "--out", str(tmp_path), "--policies", "knativ"]
+    )
+    assert result.exit_code == 2
+    assert "knativ" in result.output
+    assert "knative" in result.output
+
+
+def test_every_peer_has_its_published_default_and_at_most_six_settings() -> None:
+    found = peers()
+    assert len(found) >= 15
+    assert all(sum(s.default for s in peer.settings) == 1 and len(peer.settings) <= 6 for peer in found.values())
+    assert all(peer.source for peer in found.values())
+
+
+def test_families_are_told_by_the_trace_alone() -> None:
+    rng = np.random.default_rng(1)
+
+    def of(arrival_s: np.ndarray) -> str:
+        return family_of(Trace(np.sort(arrival_s), np.ones(len(arrival_s)), np.ones(len(arrival_s))))
+
+    hours = 3600.0
+    assert of(rng.uniform(0, 6 * hours, 40_000)) == "smooth"
+    assert of(rng.uniform(0, 30 * hours, 200_000)) == "daily"
+    assert of(rng.uniform(0, 6 * hours, 300)) == "idle"
+    bursts = np.concatenate([rng.uniform(k * 1800, k * 1800 + 60, 2000) for k in range(12)])
+    assert of(np.concatenate([rng.uniform(0, 6 * hours, 40_000), bursts])) == "bursty"
