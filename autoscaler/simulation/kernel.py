@@ -37,8 +37,8 @@ def compiled(function: F) -> F:
 @functools.cache
 def _jit() -> Callable[..., Any]:
     # Compiled code is kept between processes. numba notices an edit of the function itself only, not of those it
-    # calls, so the folder's name is a digest of every module here.
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    # calls, so the folder's name is a digest of every module here; `policies` has no kernels.
+    sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"llm-autoscaler-kernels-{digest}"))
     import numba  # noqa: PLC0415 -- an extra
