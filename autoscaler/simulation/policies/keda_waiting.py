@@ -4,12 +4,14 @@ Source: vllm-project/production-stack helm/values.yaml and helm/templates/scaled
 all servers over a threshold of 5 (20 in its tutorial), AverageValue, polling 15 s, cooldown 360 s, initial cooldown
 60 s, the HPA's default behaviour; its maximum of 5 replicas is the deployment's. As coded the query is not
 aggregated: with two replicas it gives two series, which KEDA's scaler calls an error, and after more than three
-errors in a row the fallback of 2 replicas is served. `keda-waiting` sums, as meant. Published default: 5; such a
-fleet at its objective has 0.05 to 0.5 requests waiting per replica, so the other thresholds are mostly below.
+errors in a row, polls and the HPA's reads both counted, the fallback of 2 replicas is served. `keda-waiting` sums, as
+meant. Published default: 5. A replica at its objective here has 0.1 to 0.7 requests waiting, 3 to 11 with prompts in
+chunks of 512 tokens, and less with headroom for a start, so the other thresholds are mostly below.
 
 Ours: the way to zero and back is its zero variant's, incoming requests in the last minute, where the deployment allows
-zero; `keda-waiting-idle0` has only the waiting trigger with idleReplicaCount 0, as its sample. Where the deployment's
-minimum is 1, idling is not modelled and it equals `keda-waiting`. It counts as active just before the run.
+zero; `keda-waiting-idle0` has only the waiting trigger with idleReplicaCount 0, as its sample: it goes to zero while
+requests run, and nothing wakes it, for the series ends with the servers. Where the deployment's minimum is 1, idling
+is not modelled and it equals `keda-waiting`. It counts as active just before the run.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ POLLING_S, COOLDOWN_S, INITIAL_COOLDOWN_S = 15.0, 360.0, 60.0
 FAILURES = 3  # in a row; one more and the fallback is served
 FALLBACK_REPLICAS = 2
 PUBLISHED = 5.0  # requests waiting per replica
-THRESHOLDS = (0.05, 0.15, 0.5, 1.5, PUBLISHED, 20.0)
-ERRING_THRESHOLDS = (0.5, PUBLISHED, 20.0)  # as coded it only counts with one replica
+THRESHOLDS = (0.07, 0.15, 0.3, 0.5, PUBLISHED, 20.0)
+FEW_THRESHOLDS = (0.3, PUBLISHED, 20.0)  # for the two in which it is not the threshold that decides
 
 
 class KedaWaiting:
@@ -67,13 +69,20 @@ class KedaWaitingUnaggregated(KedaWaiting):
 
     def metrics(self, view: View, now_s: float) -> Sequence[Metric | None]:
         """One replica's queue, an error, or the fallback."""
-        if view.ready < 2 or is_gone(view, now_s):
-            self.failures = 0
+        if not self._fails(view, now_s):
             return super().metrics(view, now_s)
-        self.failures += 1
         if self.failures <= FAILURES:
             return (None,)
         return (AverageValue(FALLBACK_REPLICAS * self.threshold, self.threshold),)
+
+    def active(self, view: View, now_s: float) -> bool:
+        """As summed; an error takes nothing away."""
+        return self._fails(view, now_s) or super().active(view, now_s)
+
+    def _fails(self, view: View, now_s: float) -> bool:
+        is_error = view.ready > 1 and not is_gone(view, now_s)
+        self.failures = self.failures + 1 if is_error else 0
+        return is_error
 
 
 class KedaWaitingIdle0(KedaWaiting):
@@ -103,6 +112,6 @@ def _setting(rule: type[KedaWaiting], threshold: float) -> Setting:
 _SOURCE = "vllm-project/production-stack helm/templates/scaledobject-vllm.yaml"
 PEERS: tuple[Peer, ...] = (
     Peer("keda-waiting", _SOURCE, tuple(_setting(KedaWaiting, t) for t in THRESHOLDS)),
-    Peer("keda-waiting-unaggregated", _SOURCE, tuple(_setting(KedaWaitingUnaggregated, t) for t in ERRING_THRESHOLDS)),
-    Peer("keda-waiting-idle0", _SOURCE, tuple(_setting(KedaWaitingIdle0, t) for t in THRESHOLDS)),
+    Peer("keda-waiting-unaggregated", _SOURCE, tuple(_setting(KedaWaitingUnaggregated, t) for t in FEW_THRESHOLDS)),
+    Peer("keda-waiting-idle0", _SOURCE, tuple(_setting(KedaWaitingIdle0, t) for t in FEW_THRESHOLDS)),
 )
