@@ -10,7 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autoscaler.simulation.engines import LAST_S, NONE, Engines, Floats, Ints, Params, Requests, new_engines
+from autoscaler.simulation.engines import (
+    LAST_S,
+    NONE,
+    PREEMPTIONS,
+    PROMPT_DONE,
+    Engines,
+    Floats,
+    Ints,
+    Params,
+    Requests,
+    new_engines,
+)
 from autoscaler.simulation.kernel import kernel
 from autoscaler.simulation.replica import advance, enqueue, reset
 
@@ -196,3 +207,16 @@ def _end(fleet: Fleet, r: int) -> None:
 def _gone(fleet: Fleet, r: int, now_s: float) -> None:
     fleet.phase[r] = ABSENT
     fleet.ended_s[r] = now_s
+
+
+def restart_counters(fleet: Fleet) -> None:
+    """Every server's counters start again at zero, as when its process restarts; what a metrics store summed stays."""
+    engines = fleet.engines
+    for r in fleet.serving[: fleet.line[SERVE_COUNT]]:
+        _bury(fleet.past, engines, r)
+        engines.floats[r, PROMPT_DONE:] = 0.0
+        engines.ints[r, PREEMPTIONS:] = 0
+        for counts in (engines.ttft, engines.tpot, engines.itl, engines.step_tokens):
+            counts[r, :] = 0
+        engines.prompt_sizes[r, :] = 0
+        engines.output_sizes[r, :] = 0

@@ -6,13 +6,14 @@ timers, starts that take their time, removal in the ReplicaSet's order. The trut
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from autoscaler.simulation import hpa
 from autoscaler.simulation.engines import NONE, Floats, Ints, new_requests
-from autoscaler.simulation.fleet import LOADING, Fleet, create, new_fleet, retire, run
+from autoscaler.simulation.fleet import LOADING, Fleet, create, new_fleet, restart_counters, retire, run
 from autoscaler.simulation.kernel import compiled
 from autoscaler.simulation.policy import HpaPolicy, ScalePolicy, TickingPolicy, desired_of_all
 from autoscaler.simulation.scenario import FaultKind, Life, Scenario
@@ -20,6 +21,8 @@ from autoscaler.simulation.view import View, alive, look
 
 DRAIN_S = 900.0  # after the scored part nothing scales and nothing comes; what is inside has this long to finish
 SYNC_S = 15.0  # the HPA's
+
+Policy = ScalePolicy | HpaPolicy | TickingPolicy
 
 _run, _create, _retire = compiled(run), compiled(create), compiled(retire)
 _poll, _settle = compiled(hpa.poll), compiled(hpa.settle)
@@ -49,6 +52,7 @@ class World:
         luck = self._rng.random(len(trace.arrival_s))
         self.fleet: Fleet = new_fleet(requests, scenario.params, room, luck, scenario.routing)
         self.now_s = scenario.from_s
+        self._was_reset = False
         self._serials: Ints = np.zeros(room, dtype=np.int64)
         self._serial = 0
         self._lives: list[Life] = []
@@ -64,9 +68,23 @@ class World:
     # --- time and pods -----------------------------------------------------------------------------------------------
 
     def _advance(self, until_s: float) -> None:
+        reset_s = self._fault_s(FaultKind.RESET)
+        if self.now_s <= reset_s < until_s and not self._was_reset:
+            self._was_reset = True
+            _run(self.fleet, self.scenario.params, reset_s)
+            restart_counters(self.fleet)
         if until_s > self.now_s:
             _run(self.fleet, self.scenario.params, until_s)
             self.now_s = until_s
+
+    def _fault_s(self, kind: FaultKind) -> float:
+        """When the scenario's fault of this kind begins; inf: it has none."""
+        fault = self.scenario.fault
+        return fault.at_s if fault is not None and fault.kind is kind else np.inf
+
+    def _during(self, kind: FaultKind, at_s: float) -> bool:
+        fault = self.scenario.fault
+        return fault is not None and fault.kind is kind and fault.at_s <= at_s < fault.at_s + fault.for_s
 
     def _create(self, node_s: float, start_s: float) -> None:
         place = _create(self.fleet, self.now_s, node_s, start_s)
@@ -119,12 +137,12 @@ class World:
 
     # --- who scales --------------------------------------------------------------------------------------------------
 
-    def run(self, policy: ScalePolicy | HpaPolicy | TickingPolicy) -> Run:
-        """The whole scenario under a policy."""
+    def run(self, policy: Policy, again: Callable[[], Policy] | None = None) -> Run:
+        """The whole scenario under a policy; `again` makes the one that comes up after a RESTART of its process."""
         if isinstance(policy, ScalePolicy):
-            self._run_by_itself(policy)
+            self._run_by_itself(policy, again)
         else:
-            self._run_by_keda(policy)
+            self._run_by_keda(policy, again)
         return self._end()
 
     def replay(self, plan: tuple[tuple[float, int], ...]) -> Run:
@@ -148,58 +166,74 @@ class World:
             scenario, requests.arrival_s, requests.first_s, requests.finish_s, tuple(self._lives), tuple(self.steps)
         )
 
-    def _blacked_out(self) -> bool:
-        fault = self.scenario.fault
-        return (
-            fault is not None
-            and fault.kind is FaultKind.BLACKOUT
-            and fault.at_s <= self.now_s < fault.at_s + fault.for_s
-        )
-
-    def _run_by_itself(self, policy: ScalePolicy) -> None:
+    def _run_by_itself(self, policy: ScalePolicy, again: Callable[[], Policy] | None) -> None:
         scrape_s, decide_s = self.now_s, self.now_s + policy.period_s * self._rng.random()
+        restart_s = self._fault_s(FaultKind.RESTART)
         view = self.look()
         while (at_s := min(scrape_s, decide_s)) < self.scenario.end_s:
-            self._advance(at_s)
+            if at_s >= restart_s and again is not None:
+                restart_s, reborn = np.inf, again()
+                policy = reborn if isinstance(reborn, ScalePolicy) else policy
+            down = self._during(FaultKind.RESTART, at_s)
             if at_s == scrape_s:
                 scrape_s += policy.scrape_s
-                if not self._blacked_out():
+                if not (down or self._during(FaultKind.BLACKOUT, at_s)):
+                    self._advance(at_s)
                     view = self.look()
             if at_s == decide_s:
                 decide_s += policy.period_s
+                if down:
+                    continue
                 # The object's own replica count is read when it is written, whatever the age of the pages.
-                self.scale_to(self._clip(policy.decide(replace(view, spec=self.spec), at_s)))
+                wanted = self._clip(policy.decide(_with_spec(view, self.spec), at_s))
+                if wanted != alive(self.fleet):
+                    self._advance(at_s)
+                self.scale_to(wanted)
 
-    def _run_by_keda(self, policy: HpaPolicy | TickingPolicy) -> None:
+    def _run_by_keda(self, policy: HpaPolicy | TickingPolicy, again: Callable[[], Policy] | None) -> None:
         scenario = self.scenario
         keda = policy.keda._replace(min_replicas=scenario.min_replicas, max_replicas=scenario.max_replicas)
         state = hpa.new_keda(keda, self.spec, self.now_s)
         scrape_s = tick_s = self.now_s
         poll_s = self.now_s + keda.polling_interval_s * self._rng.random()
         sync_s = self.now_s + SYNC_S * self._rng.random()
+        restart_s = self._fault_s(FaultKind.RESTART)
         ticking = policy if isinstance(policy, TickingPolicy) else None
         view, was_active = self.look(), True
+        # The fleet is only brought up to date where somebody looks at it or changes it: a kernel's call costs as much
+        # as ten requests.
         while (at_s := min(scrape_s, poll_s, sync_s)) < scenario.end_s:
-            self._advance(at_s)
             spec = self.spec
+            if at_s >= restart_s and again is not None:
+                restart_s, reborn = np.inf, again()
+                policy = policy if isinstance(reborn, ScalePolicy) else reborn
+                ticking = policy if isinstance(policy, TickingPolicy) else None
+            down = self._during(FaultKind.RESTART, at_s)  # every call to it is an error
             if at_s == scrape_s:
-                if not self._blacked_out():
-                    view = self.look()
                 scrape_s += policy.scrape_s
-                if ticking is not None:
-                    tick_s = at_s + ticking.tick(replace(view, spec=spec), at_s)
+                if not (down or self._during(FaultKind.BLACKOUT, at_s)):
+                    self._advance(at_s)
+                    view = self.look()
+                if ticking is not None and not down:
+                    tick_s = at_s + ticking.tick(_with_spec(view, spec), at_s)
                     scrape_s = tick_s
                     active = ticking.active(view, at_s)
                     if active and not was_active:
                         spec = _poll(keda, state, at_s, True, True, hpa.BY_PUSH)
                     was_active = active
-            now_view = replace(view, spec=spec)
+            now_view = _with_spec(view, spec)
             if at_s == poll_s:
                 poll_s += keda.polling_interval_s
-                spec = _poll(keda, state, at_s, policy.active(now_view, at_s), True, hpa.BY_POLL)
+                active = not down and policy.active(now_view, at_s)
+                spec = _poll(keda, state, at_s, active, not down, hpa.BY_POLL)
             if at_s == sync_s:
                 sync_s += SYNC_S
-                asked = desired_of_all(policy.metrics(now_view, at_s), now_view, keda)
+                asked = None if down else desired_of_all(policy.metrics(now_view, at_s), now_view, keda)
                 spec = _settle(keda, state, at_s, asked or 0, asked is not None)
             if spec != self.spec:
+                self._advance(at_s)
                 self.scale_to(spec)
+
+
+def _with_spec(view: View, spec: int) -> View:
+    return view if view.spec == spec else replace(view, spec=spec)
