@@ -102,9 +102,16 @@ def advance(engines: Engines, requests: Requests, params: Params, r: int, until_
             break
         while ints[r, DECODING] > 0 and engines.end_clock[r, 0] <= floats[r, CLOCK]:
             _finish(engines, requests, params, r, _pop(engines, r))
-        while floats[r, KV] + ints[r, DECODING] > params.kv_tokens and ints[r, DECODING] > 1:
+        while floats[r, KV] + ints[r, DECODING] > params.kv_tokens and _shares(engines, r):
             _preempt(engines, requests, r)
     _foresee(engines, requests, params, r)
+
+
+@kernel
+def _shares(engines: Engines, r: int) -> bool:
+    """Whether a decode has company in the cache; the last request is never preempted."""
+    ints = engines.ints
+    return bool(ints[r, DECODING] > 1 or (ints[r, DECODING] == 1 and ints[r, PARTIAL] != NONE))
 
 
 @kernel
