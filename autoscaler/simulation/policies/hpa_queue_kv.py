@@ -1,16 +1,17 @@
-"""The HPA on queue and KV cache, as three guides set it up.
+"""The HPA on queue and KV cache, as four guides set it up.
 
 Sources. `hpa-queue-kv`: llm-d WVA benchmarks report (v0.4.2), requests waiting over 3 and the sum of KV cache use over
-0.6, both AverageValue, and the old llm-d guide with 30 and 0.6. `hpa-gke-batch`: GKE's best practices for LLM
-autoscaling, a Pods metric on the queue (start at 3 to 5) or, for latency, on the batch size. `hpa-eks-latency`: the EKS
-guide, KEDA on the queue with the 95th percentile of the whole latency as a guardrail, Value. The HPA's default
-behaviour; published maxima (50 in the report) are the deployment's.
+0.6, both AverageValue. `hpa-queue-kv-mean`: llm-d's guide before WVA, 30 and 0.6, each a mean over pods. GKE's best
+practices for LLM autoscaling are `hpa-gke-batch`, a Pods metric on the queue (start at 3 to 5) or, for latency, on the
+batch size. `hpa-eks-latency`: the EKS guide, KEDA on the queue with the 95th percentile of the whole latency as a
+guardrail, Value. The HPA's default behaviour; published maxima (50 in the report) are the deployment's.
 
-Ours: `hpa-eks-latency` takes a queue of 5, the usual one, and as no guide gives a threshold in seconds (a load sweep
-does) it is a share of the latency at the objective for the traffic's mean output, 1 by default; the latency is the
-95th percentile to the first token plus that per output token times the mean output, for want of a histogram of the
-whole. Prometheus Adapter calls an empty query an error, KEDA calls it 0. The other thresholds reach down to what a
-replica at its objective holds here: KV use 0.01 to 0.15, 2 to 150 requests.
+Ours: that llm-d's former guide meant Pods metrics. `hpa-eks-latency` takes a queue of 5, the usual one, and as no guide
+gives a threshold in seconds (a load sweep does) it is a share of the latency at the objective for the traffic's mean
+output, 1 by default; the latency is the 95th percentile to the first token plus that per output token times the mean
+output, for want of a histogram of the whole. Prometheus Adapter calls an empty query an error, KEDA calls it 0. The
+other thresholds reach from what a replica at its objective holds here, KV use 0.01 (code) to 0.8 (long outputs) and 2
+to 230 requests, to less, as headroom for a start; on eight traces the best in hindsight are 0.007 to 0.6 and 2 to 75.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from autoscaler.simulation.policy import AverageValue, Metric, Pods, Value
 from autoscaler.simulation.view import View
 
 REPORT = (3.0, 0.6)  # requests waiting, KV use; per replica
-QUEUE_KV = (REPORT, (30.0, 0.6), (3.0, 0.2), (3.0, 0.07), (3.0, 0.025), (3.0, 0.008))
+QUEUE_KV = (REPORT, (3.0, 0.3), (3.0, 0.09), (3.0, 0.045), (3.0, 0.015), (3.0, 0.007))
+FORMER = (30.0, 0.6)
+QUEUE_KV_MEAN = (FORMER, (30.0, 0.3), (30.0, 0.09), (30.0, 0.045), (30.0, 0.015), (30.0, 0.007))
 QUEUE, BATCH = "queue", "batch"
 GKE = (QUEUE, 5.0)
-PER_POD = (GKE, (QUEUE, 0.5), (BATCH, 2.0), (BATCH, 10.0), (BATCH, 30.0), (BATCH, 100.0))
+PER_POD = (GKE, (QUEUE, 0.4), (BATCH, 2.0), (BATCH, 15.0), (BATCH, 22.0), (BATCH, 42.0))
 EKS_WAITING = 5.0
 LATENCY_QUANTILE = 0.95
 LATENCY_SHARES = (0.35, 0.5, 0.65, 0.8, 1.0, 1.3)  # of the latency at the objective
@@ -69,6 +72,19 @@ class HpaQueueKv(_Hpa):
         return (
             AverageValue(float(view.waiting.sum()), self.waiting),
             AverageValue(float(view.kv_usage.sum()), self.kv_use),
+        )
+
+
+class HpaQueueKvMean(HpaQueueKv):
+    """The larger of two means over their targets."""
+
+    def metrics(self, view: View, now_s: float) -> Sequence[Metric | None]:
+        """Requests waiting and KV cache use of every pod."""
+        if is_gone(view, now_s):
+            return (None, None)
+        return (
+            Pods(tuple(view.waiting.astype(float).tolist()), self.waiting),
+            Pods(tuple(view.kv_usage.tolist()), self.kv_use),
         )
 
 
@@ -113,11 +129,11 @@ class HpaLatency(_Hpa):
         return first_s + more * each_s, limit_s
 
 
-def _queue_kv(waiting: float, kv_use: float) -> Setting:
+def _queue_kv(rule: type[HpaQueueKv], waiting: float, kv_use: float) -> Setting:
     def build(_: Deployment) -> HpaQueueKv:
-        return HpaQueueKv(waiting, kv_use)
+        return rule(waiting, kv_use)
 
-    return Setting(f"queue={waiting:g} kv={kv_use:g}", build, default=(waiting, kv_use) == REPORT)
+    return Setting(f"queue={waiting:g} kv={kv_use:g}", build, default=(waiting, kv_use) in (REPORT, FORMER))
 
 
 def _per_pod(metric: str, target: float) -> Setting:
@@ -135,7 +151,12 @@ def _latency(share: float) -> Setting:
 
 
 PEERS: tuple[Peer, ...] = (
-    Peer("hpa-queue-kv", "llm-d WVA v0.4.2 benchmarks report", tuple(_queue_kv(*one) for one in QUEUE_KV)),
+    Peer("hpa-queue-kv", "llm-d WVA v0.4.2 benchmarks report", tuple(_queue_kv(HpaQueueKv, *one) for one in QUEUE_KV)),
+    Peer(
+        "hpa-queue-kv-mean",
+        "llm-d/llm-d guide on the HPA, before WVA",
+        tuple(_queue_kv(HpaQueueKvMean, *one) for one in QUEUE_KV_MEAN),
+    ),
     Peer("hpa-gke-batch", "GKE best practices for autoscaling LLM inference", tuple(_per_pod(*one) for one in PER_POD)),
     Peer("hpa-eks-latency", "EKS guide, KEDA on vLLM's queue and latency", tuple(_latency(s) for s in LATENCY_SHARES)),
 )
