@@ -38,16 +38,16 @@ MEAN_S, COVERED = 300.0, 0.8
 GROW, HOLD, SHRINK = 2.0, 1.0, 0.5
 POLLING_S = 15.0
 LEGACY = 10.0  # requests waiting per replica
-LEGACY_THRESHOLDS = (0.1, 0.3, 1.0, 3.0, 6.0, LEGACY)
+LEGACY_THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, LEGACY)
 Band = tuple[float, float]  # upper, lower
 EXAMPLE: tuple[Band, Band | None] = ((10.0, 1.0), None)
 BANDS: tuple[tuple[Band, Band | None], ...] = (  # requests waiting per replica; seconds, if those count too
     EXAMPLE,
     ((10.0, 1.0), (30.0, 1.0)),
-    ((0.1, 0.03), None),
     ((0.3, 0.1), None),
-    ((1.0, 0.3), None),
-    ((3.0, 1.0), None),
+    ((0.5, 0.17), None),
+    ((1.0, 0.33), None),
+    ((2.5, 0.8), None),
 )
 
 
