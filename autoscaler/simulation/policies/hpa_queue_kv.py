@@ -42,7 +42,7 @@ GKE = (QUEUE, 5.0)
 PER_POD = (GKE, (QUEUE, 0.4), (BATCH, 2.0), (BATCH, 15.0), (BATCH, 22.0), (BATCH, 42.0))
 EKS_WAITING = 5.0
 LATENCY_QUANTILE = 0.95
-LATENCY_SHARES = (0.35, 0.5, 0.65, 0.8, 1.0, 1.3)  # of the latency at the objective
+LATENCY_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the latency at the objective
 
 
 class _Hpa:
