@@ -109,11 +109,16 @@ def exact(max_replicas: int, *, min_replicas: int = 0) -> KedaParams:
 
 
 def new_keda(params: KedaParams, replicas: int, start_s: float = 0.0, first_sync_s: float | None = None) -> KedaState:
-    """A loop that starts now: KEDA polls at once, the HPA syncs first after one period unless told otherwise."""
+    """A loop that starts now: KEDA polls at once, the HPA syncs first after one period unless told otherwise.
+
+    What the HPA finds is its first recommendation (recordInitialRecommendation in horizontal.go): a controller without
+    a past does not shrink before its window is over.
+    """
     floats = np.array([start_s, start_s, start_s + params.sync_s if first_sync_s is None else first_sync_s, np.nan])
     ints = np.array([replicas, 0, 0, 0, 0], dtype=np.int64)
     times = np.full((3, MEMORY), -np.inf)
     counts = np.zeros((4, MEMORY), dtype=np.int64)
+    times[0, 0], counts[0, 0], ints[RECOMMENDATIONS] = start_s, replicas, 1
     return KedaState(floats, ints, times[0], counts[0], times[1], counts[1], times[2], counts[2], counts[3])
 
 

@@ -60,6 +60,13 @@ def test_without_behavior_a_decrease_waits_for_the_window() -> None:
     assert steps(state) == [(330.0, 5, hpa.BY_HPA)]
 
 
+def test_what_the_hpa_finds_is_held_for_a_window() -> None:
+    state = new_keda(UNSET, 10)
+    step(UNSET, state, asked((0, 5)), 1000)
+    # Asked 5 from the beginning; the 10 it found at 0 s count up to 300 s.
+    assert steps(state) == [(300.0, 5, hpa.BY_HPA)]
+
+
 def test_tolerance_zero_takes_every_step_exactly() -> None:
     params = exact(40)
     state = new_keda(params, 12)
