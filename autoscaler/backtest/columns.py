@@ -1,0 +1,130 @@
+"""Which column of a file of requests is which, and what its times mean.
+
+Law: pure; names are compared without case and punctuation. The names are those of public traces (Azure LLM inference,
+BurstGPT, Mooncake, ServeGen, Vidur) and of common request logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from autoscaler.core.errors import Problem
+
+ARRIVAL = [
+    "arrival_s",
+    "arrival",
+    "arrivals",
+    "arrival_time",
+    "arrived_at",
+    "timestamp",
+    "timestamp_s",
+    "timestamp_ms",
+    "time",
+    "time_s",
+    "ts",
+    "t",
+    "start_time",
+    "started_at",
+    "created",
+    "created_at",
+    "request_time",
+    "date",
+    "datetime",
+    "arrival_ms",
+]
+PROMPT = [
+    "prompt_tokens",
+    "prompts",
+    "prompt",
+    "contexttokens",
+    "context_tokens",
+    "input_tokens",
+    "num_prefill_tokens",
+    "prompt_len",
+    "prompt_length",
+    "input_length",
+    "input_len",
+    "request_tokens",
+    "num_input_tokens",
+    "isl",
+]
+OUTPUT = [
+    "output_tokens",
+    "outputs",
+    "output",
+    "generatedtokens",
+    "generated_tokens",
+    "generation_tokens",
+    "num_decode_tokens",
+    "output_len",
+    "output_length",
+    "completion_tokens",
+    "response_tokens",
+    "num_output_tokens",
+    "osl",
+]
+REPLICAS = [
+    "replicas",
+    "replica_count",
+    "count",
+    "ready",
+    "ready_replicas",
+    "spec_replicas",
+    "desired",
+    "pods",
+    "instances",
+    "value",
+]
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of the columns taken."""
+
+    arrival: str
+    prompt: str
+    output: str
+
+
+def plain(name: str) -> str:
+    """A name without case and punctuation."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def pick(header: Sequence[str], known: Sequence[str]) -> str | None:
+    """The first of the known names that the header has, as the header spells it."""
+    by_plain = {plain(name): name for name in reversed(header)}
+    return next((by_plain[plain(name)] for name in known if plain(name) in by_plain), None)
+
+
+def pick_columns(header: Sequence[str], where: str) -> Columns | tuple[Problem, ...]:
+    """The three columns, or what is missing."""
+    found = {
+        what: pick(header, known) for what, known in (("arrival", ARRIVAL), ("prompt", PROMPT), ("output", OUTPUT))
+    }
+    missing = tuple(
+        Problem(where, f"columns {', '.join(header)[:200]}", f"one for the {what}, such as {', '.join(known[:4])}")
+        for what, known in (("arrival", ARRIVAL), ("prompt", PROMPT), ("output", OUTPUT))
+        if found[what] is None
+    )
+    return missing or Columns(found["arrival"] or "", found["prompt"] or "", found["output"] or "")
+
+
+def unit_of(column: str, largest: float, asked: str | None) -> str:
+    """The unit of numeric times: what was asked, the column's ending, or by size where it can only be Unix time."""
+    if asked is not None:
+        return asked
+    for ending in ("ms", "us", "ns"):
+        if column.lower().endswith(f"_{ending}"):
+            return ending
+    # Unix time today is 1.8e9 s: whatever is a thousand times larger is in a thousandth of it.
+    return next((unit for unit, least in (("ns", 1e17), ("us", 1e14), ("ms", 1e11)) if largest >= least), "s")
+
+
+def iso_s(text: str) -> float:
+    """Unix seconds of an ISO 8601 time; without a zone it is UTC. Raises ValueError."""
+    at = datetime.fromisoformat(text.strip().replace("Z", "+00:00") if text.endswith(("Z", "Z ")) else text.strip())
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()

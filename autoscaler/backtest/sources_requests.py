@@ -1,0 +1,234 @@
+"""Files of requests: CSV or JSON lines, gzip'd or not, one request each, and files of what ran."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from autoscaler.backtest.columns import ARRIVAL, REPLICAS, UNITS, Columns, iso_s, pick, pick_columns, unit_of
+from autoscaler.backtest.history import Gap, Plan, Told
+from autoscaler.core.errors import ConfigError, Problem
+from autoscaler.simulation.engines import Floats
+
+MOST_PROBLEMS = 50  # listed one by one; the rest is counted
+# A silence is no data where the traffic on either side would have sent so many requests into it. Even with the
+# variance of requests a minute at 500 times their mean, the most of the public traces, none in 200 is one in a
+# million only beyond this length as well.
+SILENT_REQUESTS, SILENT_S, AROUND_S = 200.0, 300.0, 600.0
+
+Table = dict[str, list[str]]
+
+
+def read_requests(path: Path, *, unit: str | None = None, idle_gaps: bool = False) -> Told:
+    """Read a file of requests. Raises ConfigError with every problem of the file at once, by line."""
+    numbers, table, header = _read(path)
+    columns = pick_columns(header, "line 1")
+    if not isinstance(columns, Columns):
+        raise ConfigError(str(path), columns)
+    found: list[Problem] = []
+    arrival, how = _times(table[columns.arrival], numbers, columns.arrival, unit, found)
+    prompt = _numbers(table[columns.prompt], numbers, columns.prompt, found)
+    output = _numbers(table[columns.output], numbers, columns.output, found)
+    if not numbers and not found:
+        found.append(Problem("the file", "no rows", "one row per request"))
+    _refuse(path, found)
+    warnings: list[str] = []
+    arrival, prompt, output = _sorted(arrival, prompt, output, numbers, warnings)
+    for name, values in (("prompt", prompt), ("output", output)):
+        if empty := int((values < 1.0).sum()):
+            warnings.append(f"{empty:,} requests have no {name} tokens: taken as one token.")
+    gaps = () if idle_gaps else silences(arrival)
+    facts = (
+        f"{len(arrival):,} requests read from {path.name}: arrivals from column {columns.arrival} ({how}), "
+        f"prompt tokens from {columns.prompt}, output tokens from {columns.output}.",
+    )
+    mean_gap_s = (arrival[-1] - arrival[0]) / max(1, len(arrival) - 1)
+    return Told(
+        arrival, prompt, output, float(arrival[0]), float(arrival[-1] + mean_gap_s), gaps, facts=facts,
+        warnings=tuple(warnings),
+    )  # fmt: skip
+
+
+def read_replicas_ran(path: Path, unit: str | None = None) -> Plan:
+    """Read what ran: a file of (time, replicas). Raises ConfigError with every problem at once, by line."""
+    numbers, table, header = _read(path)
+    time, count = pick(header, ARRIVAL), pick(header, REPLICAS)
+    if time is None or count is None:
+        expected = f"a time ({', '.join(ARRIVAL[:4])}) and a count ({', '.join(REPLICAS[:4])})"
+        raise ConfigError(str(path), (Problem("line 1", f"columns {', '.join(header)[:200]}", expected),))
+    found: list[Problem] = []
+    at_s, _ = _times(table[time], numbers, time, unit, found)
+    counts = _numbers(table[count], numbers, count, found)
+    if not found:
+        found += [
+            Problem(f"line {line}", f"{count} {value:g}", "a whole number of replicas")
+            for line, value in zip(numbers, counts.tolist(), strict=True)
+            if value != int(value)
+        ]
+        found += [] if numbers else [Problem("the file", "no rows", "one row per change of the replica count")]
+    _refuse(path, found)
+    order = np.argsort(at_s, kind="stable")
+    return tuple((float(at_s[i]), int(counts[i])) for i in order)
+
+
+def silences(arrival_s: Floats) -> tuple[Gap, ...]:
+    """Silences too long to be chance: the busier of it, the shorter. At both sides the ten minutes are looked at."""
+    between = np.diff(arrival_s)
+    gaps = []
+    for k in np.nonzero(between >= SILENT_S)[0]:
+        before, after = float(arrival_s[k]), float(arrival_s[k + 1])
+        first, last = np.searchsorted(arrival_s, [before - AROUND_S, after + AROUND_S])
+        around = min(k + 1 - first, last - k - 1)
+        if around / AROUND_S * float(between[k]) >= SILENT_REQUESTS:
+            gaps.append(Gap(before, after))
+    return tuple(gaps)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def _open(path: Path) -> IO[str]:
+    """A text file; gzip is told by its first bytes, whatever its name."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return (
+        gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+        if packed
+        else path.open(newline="", encoding="utf-8-sig")
+    )
+
+
+def _read(path: Path) -> tuple[list[int], Table, list[str]]:
+    """Line numbers, texts by column, and the header."""
+    try:
+        with _open(path) as file:
+            first = file.readline()
+            file.seek(0)
+            is_json = first.lstrip().startswith("{")
+            return _json_lines(path, file) if is_json else _csv(path, file)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        text = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(str(path), (Problem("the file", text, "a readable CSV or JSONL file"),)) from None
+
+
+def _csv(path: Path, file: Iterable[str]) -> tuple[list[int], Table, list[str]]:
+    reader = csv.reader(file)
+    header = [name.strip() for name in next(reader, [])]
+    if not header or all(_is_number(name) for name in header):
+        found = ", ".join(header)[:80] or "nothing"
+        raise ConfigError(str(path), (Problem("line 1", found, "a header that names the columns"),))
+    rows = list(reader)
+    short = [Problem(f"line {i}", f"{len(row)} columns", f"{len(header)}") for i, row in enumerate(rows, 2)
+             if row and len(row) < len(header)]  # fmt: skip
+    _refuse(path, short)
+    numbers = list(range(2, len(rows) + 2))
+    if not all(rows):
+        kept = [(i, row) for i, row in zip(numbers, rows, strict=True) if row]
+        numbers, rows = [i for i, _ in kept], [row for _, row in kept]
+    turned: Sequence[tuple[str, ...]] = list(zip(*rows, strict=False)) or [()] * len(header)
+    return numbers, {name: list(column) for name, column in zip(header, turned, strict=False)}, header
+
+
+def _json_lines(path: Path, file: Iterable[str]) -> tuple[list[int], Table, list[str]]:
+    numbers: list[int] = []
+    rows: list[dict[str, object]] = []
+    found: list[Problem] = []
+    for i, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            found.append(Problem(f"line {i}", line.strip()[:60], "one JSON object per line"))
+            continue
+        numbers.append(i)
+        rows.append(row)
+    _refuse(path, found)
+    header = list(rows[0]) if rows else []
+    return numbers, {name: [str(row.get(name, "")) for row in rows] for name in header}, header
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+# --- from texts to numbers ----------------------------------------------------------------------------------------
+
+
+def _times(
+    texts: list[str], lines: list[int], column: str, unit: str | None, found: list[Problem]
+) -> tuple[Floats, str]:
+    """Seconds, and how the column was understood."""
+    if not texts:
+        return np.zeros(0), "empty"
+    if not _is_number(texts[0]):
+        return _iso_times(texts, lines, column, found), "ISO 8601, UTC where no zone is given"
+    values = _numbers(texts, lines, column, found, least=-np.inf)
+    unit = unit_of(column, float(values.max()) if len(values) else 0.0, unit)
+    words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
+    return values * UNITS[unit], words
+
+
+def _iso_times(texts: list[str], lines: list[int], column: str, found: list[Problem]) -> Floats:
+    values = np.zeros(len(texts))
+    for k, text in enumerate(texts):
+        try:
+            values[k] = iso_s(text)
+        except ValueError:
+            found.append(Problem(f"line {lines[k]}", f"{column} {text[:40]!r}", "an ISO 8601 time"))
+    return values
+
+
+def _numbers(texts: list[str], lines: list[int], column: str, found: list[Problem], least: float = 0.0) -> Floats:
+    try:
+        values = np.array(texts, dtype=np.float64)
+        if bool(np.isfinite(values).all()) and bool((values >= least).all()):
+            return values
+    except ValueError:
+        pass
+    expected = "a number" if least < 0.0 else f"a number of at least {least:g}"
+    values = np.zeros(len(texts))
+    for k, text in enumerate(texts):
+        value = float(text) if _is_number(text) else np.nan
+        if not (np.isfinite(value) and value >= least):
+            found.append(Problem(f"line {lines[k]}", f"{column} {text[:40]!r}", expected))
+        values[k] = value
+    return values
+
+
+def _sorted(
+    arrival: Floats, prompt: Floats, output: Floats, lines: list[int], warnings: list[str]
+) -> tuple[Floats, Floats, Floats]:
+    back = np.nonzero(np.diff(arrival) < 0.0)[0]
+    if not len(back):
+        return arrival, prompt, output
+    warnings.append(
+        f"{len(back):,} rows are earlier than the row before (the first: line {lines[back[0] + 1]}): sorted."
+    )
+    order = np.argsort(arrival, kind="stable")
+    return arrival[order], prompt[order], output[order]
+
+
+def _refuse(path: Path, found: list[Problem]) -> None:
+    if not found:
+        return
+    found.sort(key=_line)
+    rest = len(found) - MOST_PROBLEMS
+    more = (Problem("and", f"{rest} more problems", "none"),) if rest > 0 else ()
+    raise ConfigError(str(path), (*found[:MOST_PROBLEMS], *more))
+
+
+def _line(problem: Problem) -> int:
+    return int(problem.path.removeprefix("line ")) if problem.path.startswith("line ") else 0
