@@ -8,18 +8,20 @@ that the trigger alone never asks for more than saturation / 0.7. As intended it
 saturation / 0.7. One pod up in 180 s, one down in 300 s after a window of 300 s. Published bounds (1 to 10) are the
 deployment's.
 
-Ours: the settings but the default have the HPA's default behaviour, as the guide's own ScaledObject without one; as
-coded the running requests are swept, as intended the saturation, with 256 running requests out of its way, down to
-the 0.02 to 0.2 of a replica at its objective.
+Ours: as coded the running requests are swept, with the HPA's default behaviour, as in the guide's own ScaledObject,
+which has none. As intended the saturation is swept, down to the 0.02 to 0.2 of a replica at its objective, with 256
+running requests out of its way; at the HPA's default pace it would buy at every queue (5 waiting in each are 1), so it
+has the published pace, or llm-d's other one, doubling after a window as long as a start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 
 import numpy as np
 
-from autoscaler.simulation.hpa import DEFAULT_DOWN, DEFAULT_UP, PODS, KedaParams, policies
+from autoscaler.simulation.hpa import DEFAULT_DOWN, DEFAULT_UP, PERCENT, PODS, KedaParams, policies
 from autoscaler.simulation.policies.llmd_queue import dispatched
 from autoscaler.simulation.policies.peer import Deployment, Peer, Setting
 from autoscaler.simulation.policies.prometheus import SCRAPE_S, is_gone
@@ -28,12 +30,42 @@ from autoscaler.simulation.view import View
 
 FULL_WAITING, FULL_KV = 5.0, 0.8  # of one server
 BLIND = 1.0
-PUBLISHED = (0.7, 16.0)  # saturation, running requests per replica
-BY_RUNNING = (PUBLISHED, (0.7, 2.0), (0.7, 6.0), (0.7, 25.0), (0.7, 60.0), (0.7, 150.0))
-BY_SATURATION = (PUBLISHED, (0.35, 256.0), (0.2, 256.0), (0.1, 256.0), (0.05, 256.0), (0.025, 256.0))
 POLLING_S = 15.0
+
+
+class Pace(Enum):
+    """How fast the HPA follows."""
+
+    PUBLISHED = "published"
+    START = "start"  # 100 % in 15 s after a window of one start, the advice of llm-d's queue guide
+    HPA = "hpa"  # its defaults
+
+
 SLOW_UP = policies((PODS, 1.0, 180.0))
 SLOW_DOWN = policies((PODS, 1.0, 300.0), stabilization_s=300.0)
+
+# Saturation, running requests per replica, pace.
+Knobs = tuple[float, float, Pace]
+DEFAULT: Knobs = (0.7, 16.0, Pace.PUBLISHED)
+BY_RUNNING: tuple[Knobs, ...] = (DEFAULT, *((0.7, running, Pace.HPA) for running in (2.0, 6.0, 25.0, 60.0, 150.0)))
+BY_SATURATION: tuple[Knobs, ...] = (
+    DEFAULT,
+    (0.2, 256.0, Pace.PUBLISHED),
+    (0.1, 256.0, Pace.PUBLISHED),
+    (0.05, 256.0, Pace.PUBLISHED),
+    (0.1, 256.0, Pace.START),
+    (0.05, 256.0, Pace.START),
+)
+
+
+def behavior(pace: Pace, start_s: float) -> KedaParams:
+    """The ScaledObject's `behavior`."""
+    if pace is Pace.PUBLISHED:
+        return KedaParams(SLOW_UP, SLOW_DOWN, polling_interval_s=POLLING_S)
+    if pace is Pace.START:
+        up = policies((PERCENT, 100.0, 15.0), stabilization_s=start_s)
+        return KedaParams(up, DEFAULT_DOWN, polling_interval_s=POLLING_S)
+    return KedaParams(DEFAULT_UP, DEFAULT_DOWN, polling_interval_s=POLLING_S)
 
 
 def saturation(view: View, now_s: float) -> float:
@@ -48,11 +80,10 @@ class LlmdSaturation:
 
     scrape_s = SCRAPE_S
 
-    def __init__(self, target: float, running: float, *, is_slow: bool, is_intended: bool) -> None:
+    def __init__(self, target: float, running: float, keda: KedaParams, *, is_intended: bool) -> None:
         self.target, self.running = target, running
+        self.keda = keda
         self.is_intended = is_intended
-        up, down = (SLOW_UP, SLOW_DOWN) if is_slow else (DEFAULT_UP, DEFAULT_DOWN)
-        self.keda = KedaParams(up, down, polling_interval_s=POLLING_S)
         self.was_asked = False
 
     def metrics(self, view: View, now_s: float) -> Sequence[Metric | None]:
@@ -66,18 +97,18 @@ class LlmdSaturation:
         return is_first or saturation(view, now_s) > 0.0 or dispatched(view) > 0
 
 
-def _setting(target: float, running: float, *, is_intended: bool) -> Setting:
-    is_default = (target, running) == PUBLISHED
+def _setting(knobs: Knobs, *, is_intended: bool) -> Setting:
+    target, running, pace = knobs
 
-    def build(_: Deployment) -> LlmdSaturation:
-        return LlmdSaturation(target, running, is_slow=is_default, is_intended=is_intended)
+    def build(deployment: Deployment) -> LlmdSaturation:
+        return LlmdSaturation(target, running, behavior(pace, deployment.starts.mean_s), is_intended=is_intended)
 
-    pace = "published" if is_default else "hpa"
-    return Setting(f"saturation={target:g} running={running:g} behavior={pace}", build, default=is_default)
+    name = f"saturation={target:g} running={running:g} behavior={pace.value}"
+    return Setting(name, build, default=knobs == DEFAULT)
 
 
 _SOURCE = "llm-d/llm-d guides/workload-autoscaling, saturation path"
 PEERS: tuple[Peer, ...] = (
-    Peer("llmd-saturation", _SOURCE, tuple(_setting(*one, is_intended=False) for one in BY_RUNNING)),
-    Peer("llmd-saturation-intended", _SOURCE, tuple(_setting(*one, is_intended=True) for one in BY_SATURATION)),
+    Peer("llmd-saturation", _SOURCE, tuple(_setting(knobs, is_intended=False) for knobs in BY_RUNNING)),
+    Peer("llmd-saturation-intended", _SOURCE, tuple(_setting(knobs, is_intended=True) for knobs in BY_SATURATION)),
 )

@@ -8,7 +8,9 @@ seconds of backlog, AverageValue 1.5; the sum of KV cache use, AverageValue 0.8;
 Ours: the speed is what the guide's calibration would measure, one full step of the profile; the backlog is requests
 without a first token times the mean prompt of five minutes; at least one replica stays, for both signals are 0 at
 zero. The guide's own advice, 60 to 70 % of the TTFT limit less the prompt's time, is near its 1.5 s; a replica at its
-objective has 0.1 s and a KV use of 0.01 to 0.15, so the other settings lower both, with the HPA's default behaviour.
+objective has 0.1 s and a KV use of 0.01 to 0.15, so the other settings lower both. At the HPA's default pace a backlog
+buys before what was bought last has started (four times the replica-hours of a rate rule here), so their pace is that
+of `llmd_saturation`: as published, or doubling after a window as long as a start.
 """
 
 from __future__ import annotations
@@ -16,16 +18,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autoscaler.simulation.engines import Params
-from autoscaler.simulation.hpa import DEFAULT_DOWN, DEFAULT_UP, KedaParams
-from autoscaler.simulation.policies.llmd_saturation import POLLING_S, SLOW_DOWN, SLOW_UP
+from autoscaler.simulation.hpa import KedaParams
+from autoscaler.simulation.policies.llmd_saturation import Pace, behavior
 from autoscaler.simulation.policies.peer import Deployment, Peer, Setting
 from autoscaler.simulation.policies.prometheus import SCRAPE_S, SIZES_WINDOW_S, hit_share, is_gone, mean_prompt_tokens
 from autoscaler.simulation.policies.rates import Recent
 from autoscaler.simulation.policy import AverageValue, Metric
 from autoscaler.simulation.view import View
 
-PUBLISHED = (1.5, 0.8)  # seconds of backlog, KV use; per replica
-TARGETS = (PUBLISHED, (0.5, 0.5), (0.25, 0.3), (0.12, 0.2), (0.06, 0.1), (0.03, 0.04))
+# Seconds of backlog and KV use per replica, pace.
+Knobs = tuple[float, float, Pace]
+DEFAULT: Knobs = (1.5, 0.8, Pace.PUBLISHED)
+KNOBS: tuple[Knobs, ...] = (
+    DEFAULT,
+    (0.3, 0.15, Pace.PUBLISHED),
+    (1.5, 0.08, Pace.PUBLISHED),
+    (0.12, 0.1, Pace.PUBLISHED),
+    (0.12, 0.1, Pace.START),
+    (0.06, 0.06, Pace.START),
+)
 
 
 def peak_prefill(params: Params) -> float:
@@ -39,11 +50,10 @@ class LlmdTokenAware:
 
     scrape_s = SCRAPE_S
 
-    def __init__(self, peak_tokens_s: float, backlog_s: float, kv_use: float, *, is_slow: bool) -> None:
+    def __init__(self, peak_tokens_s: float, backlog_s: float, kv_use: float, keda: KedaParams) -> None:
         self.peak_tokens_s = peak_tokens_s
         self.backlog_s, self.kv_use = backlog_s, kv_use
-        up, down = (SLOW_UP, SLOW_DOWN) if is_slow else (DEFAULT_UP, DEFAULT_DOWN)
-        self.keda = KedaParams(up, down, polling_interval_s=POLLING_S)
+        self.keda = keda
         self.recent = Recent(SIZES_WINDOW_S)
 
     def metrics(self, view: View, now_s: float) -> Sequence[Metric | None]:
@@ -60,20 +70,21 @@ class LlmdTokenAware:
         return True
 
 
-def _setting(backlog_s: float, kv_use: float) -> Setting:
-    is_default = (backlog_s, kv_use) == PUBLISHED
+def _setting(knobs: Knobs) -> Setting:
+    backlog_s, kv_use, pace = knobs
 
     def build(deployment: Deployment) -> LlmdTokenAware:
-        return LlmdTokenAware(peak_prefill(deployment.profile), backlog_s, kv_use, is_slow=is_default)
+        keda = behavior(pace, deployment.starts.mean_s)
+        return LlmdTokenAware(peak_prefill(deployment.profile), backlog_s, kv_use, keda)
 
-    pace = "published" if is_default else "hpa"
-    return Setting(f"backlog={backlog_s:g} kv={kv_use:g} behavior={pace}", build, default=is_default)
+    name = f"backlog={backlog_s:g} kv={kv_use:g} behavior={pace.value}"
+    return Setting(name, build, default=knobs == DEFAULT)
 
 
 PEERS: tuple[Peer, ...] = (
     Peer(
         "llmd-token-aware",
         "llm-d/llm-d guides/workload-autoscaling/keda-epp-token-aware",
-        tuple(_setting(*one) for one in TARGETS),
+        tuple(map(_setting, KNOBS)),
     ),
 )
