@@ -6,8 +6,10 @@ share that s (times ready over replicas while some come) is above it, below 0.40
 Up at most +100 % or 4 in 60 s, window 30 s; down 1 in 120 s, window 180 s. Published bounds (3 to 8) are the
 deployment's; its limits of 3 s and 100 ms are the objective's.
 
-Ours: measured latencies, its own fallback, stand for predicted ones; at least one replica stays. The guide says to
-raise the band where a limit is near the base latency, as TPOT is here (17 of 60 ms), so the other settings raise it.
+Ours: measured latencies, its own fallback, stand for predicted ones; at least one replica stays; while pages fail s
+keeps its last value. Above the band it never asks for fewer, as the guide's text says (the bare formula does when few
+of many replicas are ready). The guide says to raise the band where a limit is near the base latency, as TPOT is here
+(17 of 60 ms), so the other settings raise it.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class LlmdSlo:
         replicas, smooth = view.spec, self.saturation.mean()
         if smooth > self.grow:
             credit = view.ready / replicas if 0 < view.ready < replicas else 1.0
-            return replicas + math.ceil(replicas * (smooth * credit / self.grow - 1.0) - 1e-9)
+            return replicas + max(0, math.ceil(replicas * (smooth * credit / self.grow - 1.0) - 1e-9))
         if smooth < self.shrink:
             return replicas - math.floor(replicas * (1.0 - smooth / self.shrink) + 1e-9)
         return replicas
