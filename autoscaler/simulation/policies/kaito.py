@@ -12,8 +12,9 @@ controllers/autoprovision: requests waiting over a threshold, 10 in its README, 
 
 Ours: servers here tell no time in the queue, so the time to first token stands for it. A replica at its objective has
 0.1 to 0.7 requests waiting, 3 to 11 with prompts in chunks of 512 tokens, so most other thresholds are lower. Those of
-`keda-kaito` use what can be set: no evaluation window, 15 s up and 60 s down; the step of one is fixed, and it waits
-for every start. Of the former rule only the threshold can be set.
+`keda-kaito` use what can be set, no evaluation window and 15 s up, and leave the 300 s down, which eight traces like
+better than 60; the step of one is fixed, and it waits for every start. Of the former rule only the threshold can be
+set.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from autoscaler.simulation.view import View
 STALE_S = 45.0
 # The window up, one replica up in, one replica down in, the window down; seconds.
 PUBLISHED = (60.0, 300.0, 300.0, 300.0)
-QUICK = (0.0, 15.0, 60.0, 60.0)
+QUICK = (0.0, 15.0, 300.0, 300.0)
 FORMER = (60.0, 300.0, 600.0, 300.0)
 FORMER_TOLERANCE = 0.5  # down
 MEAN_S, COVERED = 300.0, 0.8
@@ -47,7 +48,7 @@ BANDS: tuple[tuple[Band, Band | None], ...] = (  # requests waiting per replica;
     ((0.3, 0.1), None),
     ((0.5, 0.17), None),
     ((1.0, 0.33), None),
-    ((2.5, 0.8), None),
+    ((2.0, 0.67), None),
 )
 
 
@@ -137,7 +138,7 @@ def _setting(waiting: Band, first_s: Band | None) -> Setting:
         return Kaito(waiting, first_s, is_quick=is_quick)
 
     first = f" first={first_s[0]:g}/{first_s[1]:g}" if first_s else ""
-    knobs = f"waiting={waiting[0]:g}/{waiting[1]:g}{first} cooldown={'15/60' if is_quick else '300/300'}"
+    knobs = f"waiting={waiting[0]:g}/{waiting[1]:g}{first} cooldown={'15/300' if is_quick else '300/300'}"
     return Setting(knobs, build, default=(waiting, first_s) == EXAMPLE)
 
 
