@@ -6,9 +6,10 @@ replica's capacity is the smaller of 0.80 of its KV cache and, for compute, what
 state); the median over replicas counts. More replicas above 0.85 of the capacity of those there are and come, fewer
 below 0.70 of those ready; what is held at the gateway counts with its prompt and output.
 
-Ours: the engine's limits are the deployment's own arguments (its fallback is 8192 tokens a step and 256 sequences). A
-replica at its objective has 0.1 to 0.2 of that capacity in use here, so the other settings lower both shares together
-and are as quick as those of `wva`.
+Ours: the engine's limits are the deployment's own arguments (its fallback is 8192 tokens a step and 256 sequences);
+sizes are the fleet's. A replica at its objective has 0.1 to 0.2 of that capacity in use here until a queue was seen,
+and up to all of what was in use beneath one, so the other settings move both shares together; they are as quick as
+those of `wva`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MORE, LESS = 0.85, 0.70  # of the capacity
 LESS_OF_MORE = LESS / MORE
 SEEN = 10  # observations of a capacity that are averaged
 OUTPUT_BUCKETS = (100.0, 500.0)  # tokens
-SHARES = (MORE, 0.5, 0.3, 0.18, 0.11, 0.065)
+SHARES = (1.2, MORE, 0.6, 0.4, 0.25, 0.13)
 
 
 class WvaV2(WvaLoop):
