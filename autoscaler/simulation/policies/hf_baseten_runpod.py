@@ -4,9 +4,9 @@
 when fewer would do for 900 s in a row, half of the excess each time. `hf-endpoints`: one replica more, looked at every
 60 s, when the mean use of the GPUs over 60 s reaches 80 % or more than 1.5 requests per replica are pending over 20 s;
 fewer every 120 s, not within 300 s of the last change; zero after an hour without requests. `runpod-queue-delay`: a
-worker more while the head of the queue waits longer than 4 s; a worker stops when it idles for 5 s, which its guide
-says to raise to the time of a start. `runpod-request-count`: requests queued and in progress over 4. Published maxima
-are the deployment's.
+worker more while the head of the queue waits longer than 4 s; a worker stops when it idles for 5 s. Its guide advises
+2 to 3 s, and an idle timeout as long as a start, as the other settings have. `runpod-request-count`: requests queued
+and in progress over 4. Published maxima are the deployment's.
 
 Ours, where the documents are silent. Baseten decides every 15 s. A GPU counts as used while its server runs anything,
 loading replicas as idle; Hugging Face goes down when one replica fewer would stay below the threshold, and holds
@@ -37,11 +37,10 @@ HF_THRESHOLDS = (HF_DEFAULT, (PENDING, 1.5), (PENDING, 10.0), (PENDING, 17.0), (
 RUNPOD_PERIOD_S = 5.0
 RUNPOD_MEMORY = 720  # looks, an hour: no head of a queue is older
 RUNPOD_IDLE_S, RUNPOD_DELAY_S, RUNPOD_CONCURRENCY = 5.0, 4.0, 30
-DEFAULT_IDLE, START = "5", "start"
-RUNPOD_DEFAULT = (RUNPOD_CONCURRENCY, DEFAULT_IDLE)
-RUNPOD_DELAYS = (RUNPOD_DEFAULT, (2, START), (6, START), (11, START), (30, START), (50, START))  # concurrency, idle
+RUNPOD_DEFAULT = (RUNPOD_CONCURRENCY, RUNPOD_DELAY_S, RUNPOD_IDLE_S)
+RUNPOD_SETTINGS = (RUNPOD_DEFAULT, *((concurrency, 2.0, 300.0) for concurrency in (2, 12, 20, 30, 50)))
 RUNPOD_COUNT = 4.0
-RUNPOD_COUNTS = (2.0, RUNPOD_COUNT, 12.0, 20.0, 30.0, 50.0)
+RUNPOD_COUNTS = (1.0, RUNPOD_COUNT, 8.0, 13.0, 20.0, 40.0)
 
 
 class Baseten:
@@ -181,14 +180,12 @@ def _hf(metric: str, threshold: float) -> Setting:
     return Setting(f"{metric}={threshold:g}", build, default=(metric, threshold) == HF_DEFAULT)
 
 
-def _delay(concurrency: int, idle: str) -> Setting:
+def _delay(concurrency: int, delay_s: float, idle_s: float) -> Setting:
     def build(deployment: Deployment) -> RunPodDelay:
-        idle_s = deployment.starts.mean_s if idle == START else float(idle)
-        return RunPodDelay(concurrency, deployment.min_replicas, idle_s=idle_s)
+        return RunPodDelay(concurrency, deployment.min_replicas, delay_s, idle_s)
 
-    return Setting(
-        f"delay=4 concurrency={concurrency} idle={idle}", build, default=(concurrency, idle) == RUNPOD_DEFAULT
-    )
+    knobs = f"delay={delay_s:g} concurrency={concurrency} idle={idle_s:g}"
+    return Setting(knobs, build, default=(concurrency, delay_s, idle_s) == RUNPOD_DEFAULT)
 
 
 def _count(per_worker: float) -> Setting:
@@ -203,6 +200,6 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "hf-endpoints", "Hugging Face Inference Endpoints docs, autoscaling", tuple(_hf(*one) for one in HF_THRESHOLDS)
     ),
-    Peer("runpod-queue-delay", "RunPod docs, serverless scaling", tuple(_delay(*one) for one in RUNPOD_DELAYS)),
+    Peer("runpod-queue-delay", "RunPod docs, serverless scaling", tuple(_delay(*one) for one in RUNPOD_SETTINGS)),
     Peer("runpod-request-count", "RunPod docs, serverless scaling", tuple(map(_count, RUNPOD_COUNTS))),
 )
