@@ -1,147 +1,108 @@
-"""WVA's model-based optimizer (QMA): a queue whose server slows with its batch, sized to both limits.
+"""WVA's model-based analyzer (QMA): arrivals over what its queueing model carries within both limits.
 
-Source: llm-d WVA, the queueing model of its optimizer (pkg/analyzer in older releases, experimental in v0.9.0). An
-iteration with n requests takes alpha + n (beta tc + gamma tm), where a request has tc = (I + O) / (O + 1) tokens
-computed and tm = I + O / 2 tokens read; a birth-death chain with that service rate and room for a batch and ten times
-as many waiting gives TTFT (wait, prefill, one decode) and ITL. Binary search finds the largest arrival rate that keeps
-both limits; replicas are arrivals over that rate. One accelerator, so its choice by cost falls away.
+Source: llm-d WVA v0.9.0, internal/engines/analyzers/queueingmodel (experimental; never validated end to end, its issue
+1342); the model is `wva_queue`, its tuner `wva_filter`, the loop and the HPA are those of `wva`. Replicas are arrivals
+over the largest rate that keeps both limits, rounded up. `wva-model` learns its times online; `wva-model-profiled` has
+tuning off and takes them from an offline profile, as releases before it took them from the custom resource. One
+accelerator, so its choice by cost falls away. As coded it never scaled: its supply is that rounded count times the
+rate, so that less than one replica is ever missing or to spare; what its documents say is obeyed here.
 
-Ours: its Kalman filter on alpha, beta and gamma is replaced by the truth, base time, time per prompt token and time
-per KV token of the offline profile, which it could at best learn; the batch is what fits in the KV cache; the mix is
-that of five minutes, the rate that of one, and the answer is kept per 5 % of mix. Where no rate keeps the limits it
-repeats itself. It plans means where the objective is a share of requests, so the settings are shares of both limits,
-1 as published; loop and HPA are those of `wva`, and the settings but the default as quick.
+Ours: the batch is what fits in the KV cache, the profile's time per sequence has no place in the model; the mix is that
+of five minutes, rate and latencies are of one. Where no rate keeps the limits it repeats itself. It plans means where
+the objective is a share of requests, so the settings are shares of both limits, 1 as published; those but the default
+are as quick as those of `wva`. The published tuner begins with what it first sees, and near a limit that is so wrong
+that it believes nothing any more; the other settings of `wva-model` begin with the profile.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from enum import Enum
 
-import numpy as np
-
-from autoscaler.core.records import Objective
 from autoscaler.simulation.policies.peer import Deployment, Peer, Setting
 from autoscaler.simulation.policies.prometheus import RATE_WINDOW_S, hit_share, mean_output_tokens, mean_prompt_tokens
 from autoscaler.simulation.policies.rates import Recent
 from autoscaler.simulation.policies.wva import WvaLoop, pace
+from autoscaler.simulation.policies.wva_filter import Seen, Tuner
+from autoscaler.simulation.policies.wva_queue import Queue, Times
 from autoscaler.simulation.view import View
 
-QUEUE_PER_BATCH = 10
-LOW_SHARE, HIGH_SHARE = 0.001, 0.999  # of the slowest and the fastest service rate: where the search looks
-PRECISION, MOST_STEPS = 1e-6, 100
-MIX = 0.05  # of a mean size, in which the answer is the same
-SHARES = (0.45, 0.55, 0.67, 0.82, 1.0, 1.25)  # of the limits
+
+class Tuning(Enum):
+    """Where alpha, beta and gamma come from."""
+
+    SEEN = "seen"  # learnt, from the first observation on
+    PROFILE = "profile"  # learnt, from the profile on
+    OFF = "off"  # the profile's
 
 
-class Times(NamedTuple):
-    """How long an iteration takes; seconds."""
-
-    alpha: float
-    beta: float  # per token computed
-    gamma: float  # per token read
-
-
-class Queue:
-    """One replica as a birth-death chain, for one mix of sizes."""
-
-    def __init__(self, times: Times, prompt: float, output: float, batch: int) -> None:
-        alpha, beta, gamma = times
-        held = prompt + output / 2.0
-        self.output = output
-        self.per_request_s = beta * (prompt + output) / (output + 1.0) + gamma * held
-        self.alpha, self.first_s = alpha, (beta + gamma) * prompt
-        self.each_s = beta + gamma * held
-        size = np.arange(1, batch + 1)
-        iteration_s = alpha + size * self.per_request_s
-        self.rate = size / (iteration_s + self.first_s + output * (iteration_s + self.each_s))  # requests per second
-        states = np.arange((1 + QUEUE_PER_BATCH) * batch + 1)
-        self.states = states.astype(np.float64)
-        self.served = np.minimum(states, batch).astype(np.float64)
-        per_state = self.rate[np.maximum(0, np.minimum(states[1:], batch) - 1)]
-        self.log_rates = np.concatenate([[0.0], np.cumsum(np.log(per_state))])
-
-    def latencies(self, arrivals_rps: float) -> tuple[float, float]:
-        """Mean TTFT and ITL, seconds."""
-        weight = self.states * math.log(arrivals_rps) - self.log_rates
-        share = np.exp(weight - weight.max())
-        share /= share.sum()
-        through_rps = arrivals_rps * (1.0 - float(share[-1]))
-        inside, served = float((share * self.states).sum()), float((share * self.served).sum())
-        service_s = served / through_rps
-        # The batch whose own service time is the mean one.
-        fixed_s = self.alpha + self.first_s + self.output * (self.alpha + self.each_s)
-        batch = max(0.0, (service_s - fixed_s) / ((1.0 + self.output) * self.per_request_s))
-        iteration_s = self.alpha + batch * self.per_request_s
-        prefill_s = iteration_s + self.first_s
-        ttft_s = (inside - served) / through_rps + prefill_s + iteration_s + self.each_s
-        return ttft_s, (service_s - prefill_s) / self.output
-
-    def most_rps(self, ttft_s: float, tpot_s: float) -> float | None:
-        """The largest arrival rate that keeps both limits; None: none does."""
-        low, high = LOW_SHARE * float(self.rate[0]), HIGH_SHARE * float(self.rate.max())
-        if self._keeps(high, ttft_s, tpot_s):
-            return high
-        if not self._keeps(low, ttft_s, tpot_s):
-            return None
-        for _ in range(MOST_STEPS):
-            if high - low <= PRECISION * high:
-                break
-            middle = (low + high) / 2.0
-            low, high = (middle, high) if self._keeps(middle, ttft_s, tpot_s) else (low, middle)
-        return low
-
-    def _keeps(self, arrivals_rps: float, ttft_s: float, tpot_s: float) -> bool:
-        first_s, each_s = self.latencies(arrivals_rps)
-        return first_s <= ttft_s and each_s <= tpot_s
+# Share of both limits, tuning.
+Knobs = tuple[float, Tuning]
+DEFAULT: Knobs = (1.0, Tuning.SEEN)
+LEARNT: tuple[Knobs, ...] = (DEFAULT, *((share, Tuning.PROFILE) for share in (1.0, 0.75, 0.6, 0.48, 0.38)))
+PROFILED_DEFAULT: Knobs = (1.0, Tuning.OFF)
+PROFILED: tuple[Knobs, ...] = tuple((share, Tuning.OFF) for share in (1.0, 0.82, 0.67, 0.55, 0.45, 0.37))
 
 
 class WvaModel(WvaLoop):
     """Arrivals over the rate that one replica keeps within the limits."""
 
-    def __init__(self, deployment: Deployment, share: float = 1.0, *, is_fast: bool = False) -> None:
+    def __init__(self, deployment: Deployment, share: float, tuning: Tuning, *, is_fast: bool = False) -> None:
         super().__init__(deployment, is_fast=is_fast)
         profile, objective = deployment.profile, deployment.objective
-        self.times = Times(profile.base_s, profile.prompt_token_s, profile.kv_token_s)
-        self.limits = Objective(share * objective.ttft_s, share * objective.tpot_s, objective.attainment)
+        self.ttft_s, self.itl_s = share * objective.ttft_s, share * objective.tpot_s
         self.sequences, self.kv_tokens = profile.sequences, profile.kv_tokens
         self.rates = Recent(RATE_WINDOW_S)
-        self.known: dict[tuple[int, int], float | None] = {}
+        times = Times(profile.base_s, profile.prompt_token_s, profile.kv_token_s)
+        self.tuner = Tuner(None if tuning is Tuning.SEEN else times)
+        self.is_learning = tuning is not Tuning.OFF
 
     def decide(self, view: View) -> int:
         """Replicas for the last minute's rate at the mix of the last five."""
         prompt = mean_prompt_tokens(self.sizes) * (1.0 - hit_share(self.sizes))
         output = mean_output_tokens(self.sizes)
-        arrivals_rps = self.rates.arrivals_rps()
-        most_rps = self.most_rps(prompt, output) if prompt >= 1.0 and output >= 1.0 else None
+        most_rps = self.most_rps(view, prompt, output) if prompt >= 1.0 and output >= 1.0 else None
         if most_rps is None:
             return self.desired if self.desired is not None else view.spec
-        return math.ceil(arrivals_rps / most_rps - 1e-9)
+        return math.ceil(self.rates.arrivals_rps() / most_rps - 1e-9)
 
-    def most_rps(self, prompt: float, output: float) -> float | None:
-        """The rate for a mix, once per 5 % of it."""
-        key = (round(math.log(prompt) / MIX), round(math.log(output) / MIX))
-        if key not in self.known:
-            prompt, output = math.exp(key[0] * MIX), math.exp(key[1] * MIX)
-            batch = max(1, min(self.sequences, int(self.kv_tokens / (prompt + output / 2.0))))
-            queue = Queue(self.times, prompt, output, batch)
-            self.known[key] = queue.most_rps(self.limits.ttft_s, self.limits.tpot_s)
-        return self.known[key]
+    def most_rps(self, view: View, prompt: float, output: float) -> float | None:
+        """The rate of one replica for a mix; None: none keeps the limits, or nothing was learnt yet."""
+        batch = max(1, min(self.sequences, int(self.kv_tokens / (prompt + output / 2.0))))
+        if self.is_learning:
+            self.tuner.update(self._seen(view, prompt, output, batch))
+        times = self.tuner.times
+        return None if times is None else Queue(times, prompt, output, batch).sized_rps(self.ttft_s, self.itl_s)
+
+    def _seen(self, view: View, prompt: float, output: float, batch: int) -> Seen:
+        old, new = self.rates.ends
+        first, gaps = new.first_tokens - old.first_tokens, new.itl_count - old.itl_count
+        return Seen(
+            self.rates.arrivals_rps() / view.ready,
+            prompt,
+            output,
+            (new.ttft_s - old.ttft_s) / first if first > 0 else 0.0,
+            (new.itl_s - old.itl_s) / gaps if gaps > 0 else 0.0,
+            batch,
+        )
 
     def _see(self, view: View) -> None:
         super()._see(view)
         self.rates.add(view)
 
 
-def _setting(share: float) -> Setting:
-    is_default = share == 1.0
+def _setting(knobs: Knobs, default: Knobs) -> Setting:
+    share, tuning = knobs
+    is_default = knobs == default
 
     def build(deployment: Deployment) -> WvaModel:
-        return WvaModel(deployment, share, is_fast=not is_default)
+        return WvaModel(deployment, share, tuning, is_fast=not is_default)
 
-    return Setting(f"share={share:g} {pace(is_default=is_default)}", build, default=is_default)
+    return Setting(f"share={share:g} tuning={tuning.value} {pace(is_default=is_default)}", build, default=is_default)
 
 
+_SOURCE = "llm-d WVA v0.9.0, internal/engines/analyzers/queueingmodel"
 PEERS: tuple[Peer, ...] = (
-    Peer("wva-model", "llm-d WVA, model-based optimizer (queueing model analyzer)", tuple(_setting(s) for s in SHARES)),
+    Peer("wva-model", _SOURCE, tuple(_setting(knobs, DEFAULT) for knobs in LEARNT)),
+    Peer("wva-model-profiled", _SOURCE, tuple(_setting(knobs, PROFILED_DEFAULT) for knobs in PROFILED)),
 )
