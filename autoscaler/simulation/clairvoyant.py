@@ -9,7 +9,7 @@ It is a feasible schedule, so it bounds the optimum from above; no policy in the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,7 +23,22 @@ REACH = 3  # replicas either side of the base schedule in the first round
 CLOSE = 0.002  # the asked attainment counts as hit within this
 TRIES = 8
 PLAN_SEED = 7
+PARTS = 15  # of a block, in which a splice of two schedules may lie; one part is a minute
+FINER = 3  # parts of a block in a second look
 EARLY_S = 2.0  # replicas are asked for so early that the slowest start is in time, and this
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Replicas block by block, known beforehand: starts are asked for in time."""
+
+    scenario: Scenario
+    counts: tuple[int, ...]
+    block_s: float
+
+    def replay(self) -> Run:
+        """What becomes of the scenario; the same every time."""
+        return _replay(self.scenario, np.array(self.counts), self.block_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +46,24 @@ class Bound:
     """The hindsight bound of one scenario at one attainment."""
 
     asked: float
-    score: Score
-    counts: tuple[int, ...]  # replicas per block
+    schedule: Schedule
+    score: Score  # of its replay with real starts
     hit: bool  # the asked attainment was hit within CLOSE
+    block_s: float
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Replicas in the middle of every block of `block_s`."""
+        parts = round(self.block_s / self.schedule.block_s)
+        return self.schedule.counts[parts // 2 :: parts]
 
     @property
     def gpu_hours(self) -> float:
         """What the schedule costs in the replay."""
         return self.score.gpu_hours
+
+
+_Tried = tuple[Score, Schedule]
 
 
 @dataclass(slots=True)
@@ -51,9 +76,13 @@ class Hindsight:
     asked_of: Ints  # requests per block, of all blocks from the beginning
     known: list[dict[int, float]]  # per block: count -> good requests
     scored: np.ndarray  # which blocks are scored
+    replayed: dict[tuple[int, ...], Score] = field(default_factory=dict)
 
-    def learn(self, counts: Ints) -> Run:
-        """Replay one schedule and keep what every block got."""
+    def learn(self, counts: Ints) -> Score:
+        """Replay one schedule, if it was not before, and keep what every block got."""
+        former = self.replayed.get(tuple(counts.tolist()))
+        if former is not None:
+            return former
         run = _replay(self.scenario, counts, self.block_s)
         block = ((run.arrival_s - self.scenario.from_s) // self.block_s).astype(int)
         inside = block < self.blocks
@@ -61,7 +90,12 @@ class Hindsight:
         for b in range(self.blocks):
             n = int(counts[b])
             self.known[b][n] = max(self.known[b].get(n, 0.0), float(won[b]))
-        return run
+        reached = self.replayed[tuple(counts.tolist())] = score(run)
+        return reached
+
+    def schedule(self, counts: Ints) -> Schedule:
+        """Counts of every block as a schedule."""
+        return Schedule(self.scenario, tuple(counts.tolist()), self.block_s)
 
     def choose(self, price: float) -> tuple[Ints, float, float]:
         """The best schedule at a price per replica-second: counts, share of good requests, replica-seconds."""
@@ -104,31 +138,36 @@ class Hindsight:
 
 
 def work_s(scenario: Scenario) -> Floats:
-    """Step time that every request adds over its life, seconds: prefill, decode steps, KV reads."""
+    """Step time that every request adds over its life, seconds: prefill (its first token), decode steps, KV reads."""
     params, trace = scenario.params, scenario.trace
     held = trace.prompt_tokens + trace.output_tokens / 2.0
     per_token = params.sequence_s + params.kv_token_s * held
     prefill = params.prompt_token_s * trace.prompt_tokens * (1.0 - params.cached_share)
-    return np.asarray(prefill + trace.output_tokens * per_token)
+    return np.asarray(prefill + np.maximum(0.0, trace.output_tokens - 1.0) * per_token)
 
 
-def hindsight(scenario: Scenario, asked: float, block_s: float = BLOCK_S) -> Hindsight:
-    """Replay enough schedules around a good one to choose from."""
-    trace = scenario.trace
-    blocks = math.ceil((scenario.end_s - scenario.from_s) / block_s - 1e-9)
-    block = ((trace.arrival_s - scenario.from_s) // block_s).astype(int)
-    inside = block < blocks
-    load = np.bincount(block[inside], weights=work_s(scenario)[inside], minlength=blocks) / block_s
+def empty_table(scenario: Scenario, block_s: float) -> Hindsight:
+    """A table that knows nothing yet."""
+    blocks = max(1, math.ceil((scenario.end_s - scenario.from_s) / block_s - 1e-9))
+    block = ((scenario.trace.arrival_s - scenario.from_s) // block_s).astype(int)
     starts_s = scenario.from_s + block_s * np.arange(blocks)
-    scored = starts_s + block_s / 2.0 >= scenario.start_s
-    table = Hindsight(
+    return Hindsight(
         scenario,
         block_s,
         blocks,
-        np.bincount(block[inside], minlength=blocks),
+        np.bincount(block[block < blocks], minlength=blocks),
         [{} for _ in range(blocks)],
-        scored,
+        starts_s + block_s / 2.0 >= scenario.start_s,
     )
+
+
+def hindsight(scenario: Scenario, asked: float, block_s: float = BLOCK_S, table: Hindsight | None = None) -> Hindsight:
+    """Replay enough schedules around a good one to choose from; a table of another asked attainment is added to."""
+    table = table or empty_table(scenario, block_s)
+    trace, blocks = scenario.trace, table.blocks
+    block = ((trace.arrival_s - scenario.from_s) // table.block_s).astype(int)
+    inside = block < blocks
+    load = np.bincount(block[inside], weights=work_s(scenario)[inside], minlength=blocks) / table.block_s
 
     def schedule(factor: float) -> Ints:
         counts = np.ceil(load * factor - 1e-9).astype(int)
@@ -137,35 +176,67 @@ def hindsight(scenario: Scenario, asked: float, block_s: float = BLOCK_S) -> Hin
     low, high = 0.5, 8.0
     for _ in range(5):
         middle = math.sqrt(low * high)
-        reached = score(table.learn(schedule(middle))).attainment
+        reached = table.learn(schedule(middle)).attainment
         low, high = (low, middle) if reached >= asked else (middle, high)
     base = schedule(math.sqrt(low * high))
     for reach in (REACH, 1):
-        for delta in range(-reach, reach + 1):
-            table.learn(np.clip(base + delta, scenario.min_replicas, scenario.max_replicas))
-        base = table.reaching(asked)[0]
+        _learn_around(table, base, reach)
+        base, share, _ = table.reaching(asked)
+    if share < asked:  # between bursts replicas must stand ready that no load asks for
+        for part in (1.0, 0.75, 0.5, 0.35):
+            table.learn(np.full(blocks, max(scenario.min_replicas, round(part * scenario.max_replicas))))
+        _learn_around(table, table.reaching(asked)[0], 1)
     return table
+
+
+def _learn_around(table: Hindsight, base: Ints, reach: int) -> None:
+    for delta in range(-reach, reach + 1):
+        table.learn(np.clip(base + delta, table.scenario.min_replicas, table.scenario.max_replicas))
 
 
 def bound(scenario: Scenario, asked: float, block_s: float = BLOCK_S, table: Hindsight | None = None) -> Bound:
     """The hindsight bound at an asked attainment, replayed with real starts.
 
-    At a cliff no price gives the asked share: then the cheapest schedule above it is followed up to some block, and
-    the best one below it after that, or the other way round.
+    At a cliff no price gives the asked share: then the cheapest schedule above it is followed up to some minute, and
+    the best one below it after that.
     """
     table = table or hindsight(scenario, asked, block_s)
-    tried: list[tuple[Score, Ints]] = []
+    tried: list[_Tried] = []
     aimed = asked
     for _ in range(TRIES):
         counts, _, _ = table.reaching(aimed)
-        tried.append((score(table.learn(counts)), counts))
+        schedule = table.schedule(counts)
+        if tried and schedule == tried[-1][1]:
+            break
+        tried.append((table.learn(counts), schedule))
         if _hits(tried[-1][0], asked):
             break
         aimed += asked + 0.25 * CLOSE - tried[-1][0].attainment
     if not any(_hits(one, asked) for one, _ in tried):
         tried += _spliced(table, tried, asked)
-    reached, counts = min(tried, key=lambda one: _rank(one[0], asked))
-    return Bound(asked, reached, tuple(int(n) for n in counts), abs(reached.attainment - asked) <= CLOSE)
+    reached, schedule = min(tried, key=lambda one: _rank(one[0], asked))
+    return Bound(asked, schedule, reached, abs(reached.attainment - asked) <= CLOSE, table.block_s)
+
+
+def better(scenario: Scenario, former: Bound, table: Hindsight, runs: tuple[Run, ...]) -> Bound:
+    """A second look, in finer blocks, that also learns from what policies did; the cheaper of both bounds."""
+    finer = empty_table(scenario, table.block_s / FINER)
+    own = table.reaching(former.asked)[0]
+    _learn_around(finer, np.repeat(own, FINER)[: finer.blocks], 1)
+    for run in runs:
+        _learn_around(finer, _served_by(run, finer), 1)
+    for _ in range(2):
+        _learn_around(finer, finer.reaching(former.asked)[0], 1)
+    found = bound(scenario, former.asked, table=finer)
+    return min(former, found, key=lambda one: (not one.hit, _rank(one.score, former.asked)))
+
+
+def _served_by(run: Run, table: Hindsight) -> Ints:
+    """Replicas that served in the middle of every block."""
+    middle_s = table.scenario.from_s + table.block_s * (np.arange(table.blocks) + 0.5)
+    lives = np.array([(life.ready_s, life.ended_s) for life in run.lives]).reshape(-1, 2)
+    counts = ((lives[:, :1] <= middle_s) & (middle_s < lives[:, 1:])).sum(axis=0)
+    return np.asarray(np.clip(counts, table.scenario.min_replicas, table.scenario.max_replicas))
 
 
 def _hits(one: Score, asked: float) -> bool:
@@ -178,21 +249,28 @@ def _rank(one: Score, asked: float) -> tuple[bool, float]:
     return low, (asked - one.attainment) if low else one.gpu_hours
 
 
-def _spliced(table: Hindsight, tried: list[tuple[Score, Ints]], asked: float) -> list[tuple[Score, Ints]]:
-    below = [one for one in tried if one[0].attainment < asked]
+def _spliced(table: Hindsight, tried: list[_Tried], asked: float) -> list[_Tried]:
+    """Schedules in minutes: one that attains more than is asked up to some minute, one that attains less from there."""
     above = [one for one in tried if one[0].attainment >= asked]
-    if not above:
-        return []
-    cheap = max(below, key=lambda one: one[0].attainment)[1] if below else table.reaching(asked - 0.02)[0]
-    dear = min(above, key=lambda one: one[0].gpu_hours)[1]
-    found: list[tuple[Score, Ints]] = []
-    low, high = 0, table.blocks
+    below = [one for one in tried if one[0].attainment < asked]
+    aimed = asked
+    while above and not below and (aimed := aimed - 4.0 * CLOSE) > asked - 40.0 * CLOSE:
+        counts, _, _ = table.reaching(aimed)
+        one = table.learn(counts), table.schedule(counts)
+        (above if one[0].attainment >= asked else below).append(one)
+    if not (above and below):
+        return above
+    cheap = np.repeat(max(below, key=lambda one: one[0].attainment)[1].counts, PARTS)
+    dear = np.repeat(min(above, key=lambda one: one[0].gpu_hours)[1].counts, PARTS)
+    found: list[_Tried] = []
+    low, high = 0, len(dear)
     while high - low > 1 and not any(_hits(one, asked) for one, _ in found):
         middle = (low + high) // 2
         counts = np.concatenate([dear[:middle], cheap[middle:]])
-        found.append((score(table.learn(counts)), counts))
+        spliced = Schedule(table.scenario, tuple(counts.tolist()), table.block_s / PARTS)
+        found.append((score(spliced.replay()), spliced))
         low, high = (low, middle) if found[-1][0].attainment >= asked else (middle, high)
-    return found
+    return above + found
 
 
 def _replay(scenario: Scenario, counts: Ints, block_s: float) -> Run:
@@ -220,7 +298,10 @@ def _in_order(changes: list[tuple[float, int]]) -> tuple[tuple[float, int], ...]
 
 
 def fluid_bound_gpu_hours(scenario: Scenario) -> float:
-    """O1: work over the most a replica can do, no objective and no starts; no policy can be below it."""
+    """O1 of the literature: all work over the most a replica can do, no objective, no starts.
+
+    A policy that serves everything within the scored part cannot be below it; one that leaves work undone can.
+    """
     trace = scenario.trace
     inside = (trace.arrival_s >= scenario.start_s) & (trace.arrival_s < scenario.end_s)
     seconds = work_s(scenario)[inside].sum() + _base_s(scenario.params, scenario, inside)
@@ -228,11 +309,12 @@ def fluid_bound_gpu_hours(scenario: Scenario) -> float:
 
 
 def _base_s(params: Params, scenario: Scenario, inside: np.ndarray) -> float:
-    """The constant of each step, shared by as many sequences as the cache or the limit lets in."""
+    """The constant of each decode step, shared by as many sequences as the cache or the limit lets in."""
     trace = scenario.trace
     output = trace.output_tokens[inside]
-    if not len(output):
+    decoded = np.maximum(0.0, output - 1.0)
+    if decoded.sum() <= 0.0:
         return 0.0
-    held = float(((trace.prompt_tokens[inside] + output / 2.0) * output).sum() / output.sum())
+    held = float(((trace.prompt_tokens[inside] + output / 2.0) * decoded).sum() / decoded.sum())
     most = min(float(params.sequences), params.kv_tokens / held)
-    return float(output.sum()) * params.base_s / most
+    return float(decoded.sum()) * params.base_s / most

@@ -34,36 +34,36 @@ class Score:
 
 def good(run: Run) -> NDArray[np.bool_]:
     """Which requests met both limits; one that never finished did not."""
-    met = _met(run)
-    return np.asarray(met[0] & met[1])
+    return np.asarray(_met(run, slice(None)).all(axis=0))
 
 
-def _met(run: Run) -> NDArray[np.bool_]:
-    """Rows: TTFT, TPOT; columns: requests."""
-    objective, output = run.scenario.objective, run.scenario.trace.output_tokens
-    ttft_s, life_s = run.first_s - run.arrival_s, run.finish_s - run.first_s
-    finished = run.finish_s >= 0.0
+def _met(run: Run, part: slice) -> NDArray[np.bool_]:
+    """Rows: TTFT, TPOT; columns: the requests of a part."""
+    objective, output = run.scenario.objective, run.scenario.trace.output_tokens[part]
+    first_s, finish_s = run.first_s[part], run.finish_s[part]
+    ttft_s, life_s = first_s - run.arrival_s[part], finish_s - first_s
+    finished = finish_s >= 0.0
     each_s: Floats = life_s / np.maximum(1.0, output - 1.0)
     in_time = (each_s <= objective.tpot_s * (1.0 + 1e-9)) | (output <= 1.0)
-    return np.stack([(run.first_s >= 0.0) & (ttft_s <= objective.ttft_s), finished & in_time])
+    return np.stack([(first_s >= 0.0) & (ttft_s <= objective.ttft_s), finished & in_time])
 
 
-def score(run: Run, from_s: float | None = None, until_s: float | None = None) -> Score:
-    """Score a run over its scored part, or over a span of it."""
+def score(run: Run, from_s: float | None = None, until_s: float | None = None, hour_s: float = HOUR_S) -> Score:
+    """Score a run over its scored part, or over a span of it; `hour_s` is the length of its hours, for short spans."""
     scenario = run.scenario
     start_s = scenario.start_s if from_s is None else from_s
     end_s = scenario.end_s if until_s is None else until_s
-    inside = (run.arrival_s >= start_s) & (run.arrival_s < end_s)
-    met = _met(run)[:, inside]
-    both = met.all(axis=0)
-    count = int(inside.sum())
-    hour = ((run.arrival_s[inside] - start_s) // HOUR_S).astype(int)
-    hours = max(1, int(np.ceil((end_s - start_s) / HOUR_S - 1e-9)))
+    part = slice(*np.searchsorted(run.arrival_s, [start_s, end_s]))
+    met = _met(run, part)
+    both: NDArray[np.bool_] = np.asarray(met.all(axis=0))
+    count = len(both)
+    hour = ((run.arrival_s[part] - start_s) // hour_s).astype(int)
+    hours = max(1, int(np.ceil((end_s - start_s) / hour_s - 1e-9)))
     hour_good = np.bincount(hour, weights=both, minlength=hours)
     hour_count = np.bincount(hour, minlength=hours)
     busy = hour_count >= 100
     billed = [
-        billed_s(run.lives, start_s + k * HOUR_S, min(end_s, start_s + (k + 1) * HOUR_S)) / HOUR_S for k in range(hours)
+        billed_s(run.lives, start_s + k * hour_s, min(end_s, start_s + (k + 1) * hour_s)) / HOUR_S for k in range(hours)
     ]
     replica_hours = sum(billed)
     gpus = scenario.gpus_per_replica

@@ -1,4 +1,4 @@
-"""Traces: gzip'd CSV files with the header `arrival_s,prompt_tokens,output_tokens`, sorted by arrival."""
+"""Traces: CSV files, gzip'd or plain, with the header `arrival_s,prompt_tokens,output_tokens`, sorted by arrival."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Trace(NamedTuple):
 
 def read_trace(path: Path) -> Trace:
     """Read one trace. Raises ConfigError with the line that cannot be used."""
-    with gzip.open(path, "rt", newline="") as file:
+    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         if header != COLUMNS:
@@ -36,5 +36,5 @@ def read_trace(path: Path) -> Trace:
                 rows.append((float(row[0]), float(row[1]), float(row[2])))
             except (ValueError, IndexError):
                 raise ConfigError(str(path), (Problem(f"line {number}", str(row)[:80], "three numbers"),)) from None
-    table = np.array(rows)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
     return Trace(table[:, 0], table[:, 1], table[:, 2])

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from autoscaler.core.errors import AutoscalerError
 from autoscaler.simulation.kernel import HAS_COMPILER
 from autoscaler.simulation.policies.registry import peers
-from loadtests.benchmark import report, rows
-from loadtests.benchmark.grid import workloads
-from loadtests.benchmark.runner import OURS, jobs, run_all
+from loadtests.benchmark import plots, report, rows
+from loadtests.benchmark.grid import Extent, quick_extent, workloads
+from loadtests.benchmark.plan import Scope, sized_cells
+from loadtests.benchmark.pool import Queue, run_all
+from loadtests.benchmark.rows import OURS
+from loadtests.benchmark.runner import Job
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-LINES = "rows.jsonl"
+LINES, KIND = "rows.jsonl", "kind.json"
 
 
 @app.callback()
@@ -39,41 +42,95 @@ def _chosen(policies: str | None) -> tuple[str, ...]:
     return chosen
 
 
+def _shares(asked: str | None, *, quick: bool) -> tuple[float, ...]:
+    if asked is None:
+        return (0.95,) if quick else (0.95, 0.99)
+    try:
+        shares = tuple(float(part) for part in asked.split(","))
+    except ValueError:
+        shares = ()
+    if not shares or not all(0.0 < share < 1.0 for share in shares):
+        raise typer.BadParameter(f"found {asked!r}, expected shares between 0 and 1, as 0.95,0.99")
+    return shares
+
+
 @app.command()
 def benchmark(
     traces: Annotated[Path, typer.Option(help="Folder of trace files (arrival_s,prompt_tokens,output_tokens).")],
     out: Annotated[Path, typer.Option(help="Folder for results.json, tables and plots; a stopped run goes on here.")],
-    quick: Annotated[bool, typer.Option("--quick", help="120 s starts and published defaults only.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="120 s starts, short windows, published defaults.")] = False,
     policies: Annotated[str | None, typer.Option(help="Names, comma-separated; all by default.")] = None,
-    asked: Annotated[str, typer.Option(help="Attainments asked, comma-separated.")] = "0.95",
-    seeds: Annotated[int, typer.Option(help="Seeds for ours; peers are swept with one.")] = 1,
-    processes: Annotated[int, typer.Option("--jobs", help="Worlds simulated at a time.")] = 2,
+    asked: Annotated[
+        str | None, typer.Option(help="Attainments asked, comma-separated; 0.95,0.99, quick 0.95.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds for ours and the three best peers of a cell; others have one.")] = 5,
+    processes: Annotated[int | None, typer.Option("--jobs", help="Worlds simulated at a time; all cores.")] = None,
 ) -> None:
     """Run every policy over the core grid of a folder of traces, and say who needs how many GPU-hours."""
     console = Console()
-    chosen = _chosen(policies)
-    shares = tuple(float(part) for part in asked.split(","))
+    chosen, shares = _chosen(policies), _shares(asked, quick=quick)
+    cores = processes or os.cpu_count() or 1
     if not HAS_COMPILER:
-        console.print("numba is missing (pip install 'llm-autoscaler[lab]'): this will take a hundred times longer")
+        console.print(
+            "numba is missing (pip install 'llm-autoscaler[lab]'): this will take a hundred times longer", markup=False
+        )
     out.mkdir(parents=True, exist_ok=True)
     try:
         found = list(workloads(traces))
     except AutoscalerError as error:
         raise typer.BadParameter(str(error)) from None
     if not found:
-        raise typer.BadParameter(f"{traces} has no *.csv.gz or *.csv file", param_hint="--traces")
-    done = frozenset(row.key for row in rows.read(out / LINES))
-    todo = jobs(found, traces, shares, chosen, seeds, done, quick=quick)
-    started = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("cells", total=len(todo))
-        for job, made in run_all(todo, processes):
-            rows.append(out / LINES, made)
-            progress.update(task, advance=1, description=job.cell.key[:48])
-    every = rows.read(out / LINES)
-    (out / "results.json").write_text(json.dumps([asdict(row) for row in every], indent=1))
-    text = report.summary(every, quick=quick)
+        raise typer.BadParameter(f"{traces} has no *.csv.gz or *.csv file with requests", param_hint="--traces")
+    extent = quick_extent(found) if quick else Extent()
+    _same_kind(out / KIND, extent)
+    scope = Scope(traces, extent, shares, chosen, seeds)
+    queue = Queue(sized_cells(found, extent), scope, rows.read(out / LINES))
+    del found
+    began = time.monotonic()
+    failures = _run(queue, cores, out, console)
+    every = rows.with_bounds(rows.read(out / LINES))
+    rows.write_results(out / "results.json", every)
+    drawn = plots.draw(every, out / "plots")
+    text = report.report(every, extent, shares, drawn)
     (out / "report.md").write_text(text)
-    console.print(text, markup=False)
-    console.print(f"{len(every)} rows in {out / 'results.json'}; {time.monotonic() - started:.0f} s")
+    console.print(report.summary(every), markup=False, soft_wrap=True)
+    if not drawn:
+        console.print("matplotlib is missing (pip install 'llm-autoscaler[lab]'): tables only, no plots", markup=False)
+    console.print(f"{len(every)} rows in {out / 'results.json'}; {time.monotonic() - began:.0f} s", soft_wrap=True)
+    if failures:
+        console.print(
+            f"{len(failures)} runs failed and are made again next time; the first:\n{failures[0]}", markup=False
+        )
+        raise typer.Exit(1)
+
+
+def _same_kind(path: Path, extent: Extent) -> None:
+    """Rows of a quick run and of a whole one must not meet in one folder. Raises BadParameter."""
+    told = json.dumps(extent._asdict())
+    if path.exists() and path.read_text() != told:
+        raise typer.BadParameter(
+            f"{path.parent} holds a run of other windows ({path.read_text()}), expected {told}; use another folder",
+            param_hint="--out",
+        )
+    path.write_text(told)
+
+
+def _run(queue: Queue, cores: int, out: Path, console: Console) -> list[str]:
+    """Every job, with its rows kept as it ends; gives what failed."""
+    failures: list[str] = []
+    left_s = queue.left_s()
+    console.print(f"about {left_s / cores / 60.0:.0f} minutes on {cores} processes; a stopped run goes on where it was")
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    done_s = 0.0
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("runs", total=left_s)
+
+        def started(job: Job) -> None:
+            progress.update(task, description=job.cell.key[:48])
+
+        for job, made in run_all(queue, cores, started):
+            rows.append(out / LINES, made.rows)
+            failures += made.failures
+            done_s += queue.cost_s(job)
+            progress.update(task, completed=done_s, total=done_s + queue.left_s())
+    return failures

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,12 +25,18 @@ from autoscaler.simulation.traffic import multiply, steepest_window, window
 WINDOW_S = 12 * 3600.0
 WARM_UP_S = 3600.0  # before the window, where the trace has it: simulated for every policy alike, not scored
 SHORTEST_SCORED_S = 600.0
-PEAK_NEED = {"small": 3.0, "large": 10.0}  # replicas at the busiest ten minutes; the grid asks for 1-4 and 8-40
+# Replicas at the busiest ten minutes; the grid asks for 1-4 and 8-40, and every replica more costs time.
+PEAK_NEED = {"small": 2.5, "large": 8.0}
+MOST_REQUESTS = 5e6  # in a window
 USABLE = 0.45  # of a replica's step time is filled by requests at the objective, about: for choosing multipliers only
 CEILING = 4.0  # max_replicas over the peak need
-LEADS_S = (30.0, 120.0, 300.0)
+MAIN_LEAD_S = 120.0  # the start at which both step sizes, faults and the quick run are
+LEADS_S = (MAIN_LEAD_S, 30.0, 300.0)
 LONG_LEAD_S = 600.0
 STEP_TOKENS = (2048, 512)
+QUICK_WINDOW_S = 2 * 3600.0
+QUICK_WARM_UP_S = 1200.0
+QUICK_REQUESTS = 8e6  # over all cells of a quick run; windows are shortened until it is kept, down to an hour
 FAMILIES = ("idle", "bursty", "daily", "smooth")
 
 
@@ -80,10 +87,30 @@ def short_name(path: Path) -> str:
 
 
 def workloads(folder: Path) -> Iterator[Workload]:
-    """Every trace of a folder, by name. Raises ConfigError for a file that is no trace."""
+    """Every trace of a folder that has a request, by name. Raises ConfigError for a file that is no trace."""
     for path in sorted((*folder.glob("*.csv.gz"), *folder.glob("*.csv"))):
         trace = read_trace(path)
-        yield Workload(short_name(path), family_of(trace), trace)
+        if len(trace.arrival_s):
+            yield Workload(short_name(path), family_of(trace), trace)
+
+
+class Extent(NamedTuple):
+    """How much of each trace is simulated, and which starts."""
+
+    window_s: float = WINDOW_S
+    warm_up_s: float = WARM_UP_S
+    is_quick: bool = False
+
+
+def quick_extent(found: list[Workload]) -> Extent:
+    """The longest window, of an hour at least, at which a quick run stays within its requests."""
+    full = Extent(QUICK_WINDOW_S, QUICK_WARM_UP_S, is_quick=True)
+    requests = 0.0
+    for workload in found:
+        listed = list(cells(workload, full))
+        share = (full.window_s + full.warm_up_s) / max(full.window_s + full.warm_up_s, workload.trace.arrival_s[-1])
+        requests += sum(cell.fleet_multiplier * len(workload.trace.arrival_s) * share for cell in listed)
+    return full._replace(window_s=min(full.window_s, max(3600.0, full.window_s * QUICK_REQUESTS / requests)))
 
 
 def _peak_need(trace: Trace, from_s: float, until_s: float) -> float:
@@ -91,25 +118,26 @@ def _peak_need(trace: Trace, from_s: float, until_s: float) -> float:
     part = window(trace, from_s, until_s)
     scenario = Scenario(part, from_s, until_s, LLAMA_70B_H100X4)
     bins = ((part.arrival_s - from_s) // 600.0).astype(int)
-    busiest = float(np.bincount(bins, weights=work_s(scenario)).max())
-    return busiest / min(600.0, until_s - from_s) / USABLE
+    busiest = float(np.bincount(bins, weights=work_s(scenario), minlength=1).max())
+    return max(1e-6, busiest / min(600.0, until_s - from_s) / USABLE)
 
 
-def _multiplier(unit_need: float, wanted: float) -> float:
-    """Whole copies, or a thinned one."""
-    factor = wanted / unit_need
+def _multiplier(unit_need: float, wanted: float, requests: int) -> float:
+    """Whole copies, or a thinned one; of a trace with next to nothing in it no more than fits."""
+    factor = min(wanted / unit_need, 1000.0, MOST_REQUESTS / max(1, requests))
     return float(round(factor)) if factor >= 1.0 else round(factor, 3)
 
 
-def cells(workload: Workload, *, quick: bool = False) -> Iterator[Cell]:
+def cells(workload: Workload, extent: Extent) -> Iterator[Cell]:
     """The cells of one trace."""
-    from_s, until_s = steepest_window(workload.trace, WINDOW_S)
+    from_s, until_s = steepest_window(workload.trace, extent.window_s)
+    until_s = max(until_s, from_s + SHORTEST_SCORED_S)
     unit_need = _peak_need(workload.trace, from_s, until_s)
     leads = LEADS_S if workload.family != "daily" else (*LEADS_S, LONG_LEAD_S)
     for fleet, wanted in PEAK_NEED.items():
-        factor = _multiplier(unit_need, wanted)
-        for lead_s in (120.0,) if quick else leads:
-            for tokens in STEP_TOKENS if lead_s == 120.0 else STEP_TOKENS[:1]:
+        factor = _multiplier(unit_need, wanted, len(window(workload.trace, from_s, until_s).arrival_s))
+        for lead_s in (MAIN_LEAD_S,) if extent.is_quick else leads:
+            for tokens in STEP_TOKENS if lead_s == MAIN_LEAD_S else STEP_TOKENS[:1]:
                 yield Cell(
                     workload.name,
                     workload.family,
@@ -122,18 +150,21 @@ def cells(workload: Workload, *, quick: bool = False) -> Iterator[Cell]:
                 )
 
 
-def scenario_of(cell: Cell, workload: Workload, objective: Objective) -> Scenario:
+def first_replicas(part: Trace, from_s: float) -> int:
+    """What the first ten minutes need, about: everybody begins with these."""
+    first = window(part, from_s, from_s + 600.0)
+    return max(1, math.ceil(float(work_s(Scenario(first, 0.0, 1.0, LLAMA_70B_H100X4)).sum()) / 600.0 / USABLE))
+
+
+def scenario_of(cell: Cell, workload: Workload, objective: Objective, warm_up_s: float = WARM_UP_S) -> Scenario:
     """The world of a cell; the same requests for every policy and seed."""
     from_s, until_s = cell.window_s
     rng = np.random.default_rng(zlib.crc32(f"{cell.trace}/{cell.fleet}".encode()))
-    before_s = min(WARM_UP_S, from_s)
+    before_s = min(warm_up_s, from_s)
     part = multiply(window(workload.trace, from_s - before_s, until_s), cell.fleet_multiplier, rng)
     most = max(4, math.ceil(CEILING * cell.peak_need))
     # Without a past to warm up in, the first minutes are not scored: everybody begins with the same replicas.
     start_s = from_s if before_s >= SHORTEST_SCORED_S else from_s + min(300.0, 0.1 * (until_s - from_s))
-    first = window(part, from_s - before_s, from_s - before_s + 600.0)
-    unit = Scenario(first, 0.0, 1.0, LLAMA_70B_H100X4)
-    initial = max(1, math.ceil(float(work_s(unit).sum()) / 600.0 / USABLE))
     return Scenario(
         part,
         start_s,
@@ -141,6 +172,6 @@ def scenario_of(cell: Cell, workload: Workload, objective: Objective) -> Scenari
         LLAMA_70B_H100X4._replace(batched_tokens=float(cell.step_tokens)),
         Starts(cell.lead_time_s),
         objective,
-        initial_replicas=min(most, initial),
+        initial_replicas=min(most, first_replicas(part, from_s - before_s)),
         max_replicas=most,
     )

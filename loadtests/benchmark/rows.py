@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from autoscaler.simulation.score import Score
-
-RESAMPLES = 400
+OURS = "ours"
+REFERENCE = "clairvoyant"  # the beginning of every reference's name
+HINDSIGHT, FLUID, CEILING = "clairvoyant-hindsight", "clairvoyant-fluid", "clairvoyant-ceiling"
+ONLY_HERE = ("hours_gpu", "hours_good", "hours_requests", "replicas")  # in the lines, not in results.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,43 +32,75 @@ class Row:
     attainment: float
     worst_hour_attainment: float
     gpu_hours: float
-    interval: tuple[float, float]  # of gpu_hours
+    interval: tuple[float, float]  # of gpu_hours, 90 %
     clairvoyant_gpu_hours: float | None  # the hindsight bound; None where the asked attainment cannot be hit
     goodput_per_gpu_s: float
     scale_events_per_hour: float
     requests: int
+    undisturbed_attainment: float | None = None  # with a fault: of the same span without it
+    undisturbed_gpu_hours: float | None = None
+    replicas_lost: int | None = None  # with a fault: the most replicas it took away for a minute or longer
+    hours_gpu: tuple[float, ...] = ()  # per hour (shorter parts in a short window), for the bootstrap
+    hours_good: tuple[int, ...] = ()
+    hours_requests: tuple[int, ...] = ()
+    replicas: tuple[float, ...] = ()  # means over tenths of an hour, of the runs that are drawn
+
+    @property
+    def cell(self) -> tuple[str, str, float, int]:
+        """The world it ran in."""
+        return self.trace, self.fleet, self.lead_time_s, self.step_tokens
 
     @property
     def key(self) -> str:
         """What identifies a run."""
-        parts = (self.trace, self.fleet, self.lead_time_s, self.step_tokens, self.fault, self.policy, self.knobs)
-        return "|".join(map(str, (*parts, self.seed, self.attainment_asked)))
+        knobs = None if self.policy == HINDSIGHT else self.knobs  # a second look takes the place of the first
+        parts = (*self.cell, self.fault, self.policy, knobs, self.seed, self.attainment_asked)
+        return "|".join(map(str, parts))
+
+    @property
+    def is_peer(self) -> bool:
+        """Neither ours nor a reference."""
+        return self.policy != OURS and not self.policy.startswith(REFERENCE)
 
 
-def interval_of(score: Score, seed: int) -> tuple[float, float]:
-    """90 % interval of the GPU-hours: hours drawn with replacement, the same draw for every policy of a cell."""
-    hours = np.array(score.hour_gpu_hours)
-    rng = np.random.default_rng(seed)
-    sums = hours[rng.integers(0, len(hours), (RESAMPLES, len(hours)))].sum(axis=1)
-    low, high = np.quantile(sums, (0.05, 0.95))
-    return float(low), float(high)
-
-
-def append(path: Path, rows: list[Row]) -> None:
+def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a file of lines."""
     with path.open("a") as file:
         file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
 
 
 def read(path: Path) -> list[Row]:
-    """Rows of a file of lines; a last line cut by a crash is left out."""
-    rows: list[Row] = []
+    """Rows of a file of lines, the last of each key; a line cut by a crash is left out."""
+    rows: dict[str, Row] = {}
     if not path.exists():
-        return rows
-    for line in path.read_text().splitlines():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        rows.append(Row(**{**values, "interval": tuple(values["interval"])}))
-    return rows
+        return []
+    with path.open() as file:
+        for line in file:
+            try:
+                values = json.loads(line)
+            except ValueError:
+                continue
+            for name in ("interval", *ONLY_HERE):
+                values[name] = tuple(values[name])
+            row = Row(**values)
+            rows[row.key] = row
+    return list(rows.values())
+
+
+def with_bounds(rows: list[Row]) -> list[Row]:
+    """Every row with the newest bound of its cell at its asked attainment; rows of faults have none."""
+    bounds = {
+        (row.cell, row.attainment_asked): row.clairvoyant_gpu_hours
+        for row in rows
+        if row.policy == HINDSIGHT and row.fault is None
+    }
+    return [
+        replace(row, clairvoyant_gpu_hours=bounds.get((row.cell, row.attainment_asked)) if row.fault is None else None)
+        for row in rows
+    ]
+
+
+def write_results(path: Path, rows: list[Row]) -> None:
+    """`results.json`: a list of objects, without what only the report needs; one row a line."""
+    lines = (json.dumps({k: v for k, v in asdict(row).items() if k not in ONLY_HERE}) for row in rows)
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")

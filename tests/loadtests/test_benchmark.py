@@ -18,7 +18,8 @@ from loadtests.benchmark.grid import family_of
 FIELDS = {
     "trace", "family", "lead_time_s", "fleet", "fault", "policy", "knobs", "seed", "attainment", "attainment_asked",
     "gpu_hours", "clairvoyant_gpu_hours", "step_tokens", "worst_hour_attainment", "goodput_per_gpu_s",
-    "scale_events_per_hour", "requests", "fleet_multiplier", "policy_default", "interval",
+    "scale_events_per_hour", "requests", "fleet_multiplier", "policy_default", "interval", "undisturbed_attainment",
+    "undisturbed_gpu_hours", "replicas_lost",
 }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def test_a_folder_of_traces_becomes_rows_once_and_the_same_rows_again(tmp_path: 
     rows = run(tmp_path, tmp_path / "out")
     assert all(set(row) == FIELDS for row in rows)
     names = {row["policy"] for row in rows}
-    assert names == {"ours", "static", "clairvoyant-hindsight", "clairvoyant-fluid"}
+    assert names == {"ours", "static", "clairvoyant-hindsight", "clairvoyant-fluid", "clairvoyant-ceiling"}
     assert {(row["fleet"], row["step_tokens"]) for row in rows} == {
         (fleet, tokens) for fleet in ("small", "large") for tokens in (2048, 512)
     }

@@ -1,0 +1,156 @@
+"""What is run and in which order: first every setting once, then more seeds, faults and a second look at the bound.
+
+The later runs of a cell are chosen by the rows of its first ones. Starts of 120 s come first in every trace, so that a
+benchmark that is stopped early has the middle of the grid.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autoscaler.simulation.policies.registry import peers
+from loadtests.benchmark import faults
+from loadtests.benchmark.grid import MAIN_LEAD_S, Cell, Extent, Workload, cells
+from loadtests.benchmark.rows import CEILING, FLUID, HINDSIGHT, OURS, Row
+from loadtests.benchmark.runner import Job, Planned
+from loadtests.benchmark.verdict import CLOSE, below_bound
+
+# Seconds, measured on one core of two (docs/benchmarks.md): per request of the engine and the score, per simulated
+# hour of the policy's own Python; for the estimate and for jobs of even length, nothing else.
+REQUEST_S, HOUR_S = 0.75e-6, 0.025
+DEAR = {OURS: 1.0, "mpc-v3": 0.2, "knative": 0.15, "ray-serve": 0.09, "self-tuned-rate": 0.05}
+REFERENCE_RUNS = 36  # replays of both attainments
+JOB_S = 60.0
+BEST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the caller asked for."""
+
+    folder: Path
+    extent: Extent
+    asked: tuple[float, ...]
+    policies: tuple[str, ...]
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A cell with what one run of it costs."""
+
+    cell: Cell
+    requests: float
+    hours: float
+
+    def cost_s(self, job: Job) -> float:
+        """About how long a job takes on one core."""
+        return sum(self._one_s(one, job) for one in job.planned)
+
+    def _one_s(self, one: Planned, job: Job) -> float:
+        if one.kind == "references":
+            return REFERENCE_RUNS * self.requests * REQUEST_S
+        if one.kind == "better":
+            return 2 * REFERENCE_RUNS * self.requests * REQUEST_S
+        short = min(1.0, 3.0 / self.hours)
+        runs = {"faults": (len(faults.FAULTS) + 1) * short, "cold": 2 * short}.get(one.kind, 1.0)
+        if one.policy == OURS and one.kind == "run":
+            runs *= len(job.asked)
+        return runs * (self.requests * REQUEST_S + self.hours * DEAR.get(one.policy, HOUR_S))
+
+
+def sized_cells(found: list[Workload], extent: Extent) -> list[Sized]:
+    """Every cell, the middle of the grid first, the dearest traces before the others."""
+    listed = []
+    for workload in found:
+        arrival_s = workload.trace.arrival_s
+        for cell in cells(workload, extent):
+            from_s, until_s = cell.window_s
+            begin_s = max(0.0, from_s - extent.warm_up_s)
+            inside = float(((arrival_s >= begin_s) & (arrival_s < until_s)).sum())
+            listed.append(Sized(cell, inside * cell.fleet_multiplier, (until_s - begin_s) / 3600.0))
+    weight: dict[str, float] = defaultdict(float)
+    for one in listed:
+        weight[one.cell.trace] += one.requests
+    return sorted(listed, key=lambda one: (one.cell.lead_time_s != MAIN_LEAD_S, -weight[one.cell.trace], one.cell.key))
+
+
+def first_jobs(one: Sized, scope: Scope, done: frozenset[str]) -> Iterator[Job]:
+    """The references, ours, and every setting of every peer once; in jobs of about JOB_S."""
+    planned = [Planned(HINDSIGHT, kind="references")]
+    if OURS in scope.policies:
+        planned.append(Planned(OURS, default=True))
+    for name, peer in peers().items():
+        if name in scope.policies:
+            settings = [setting for setting in peer.settings if setting.default or not scope.extent.is_quick]
+            planned += [Planned(name, setting.knobs, setting.default) for setting in settings]
+    yield from _packed(one, scope, scope.asked, [p for p in planned if not _is_done(one.cell, p, scope.asked, done)])
+
+
+def later_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) -> Iterator[Job]:
+    """More seeds, faults and a cold start for ours and the three best peers; the bound anew where it was beaten."""
+    if scope.extent.is_quick:
+        return
+    asked = scope.asked[:1]
+    best = [Planned(row.policy, row.knobs, row.policy_default) for row in best_peers(rows, asked[0])]
+    ours = [Planned(OURS, default=True)] if OURS in scope.policies else []
+    planned: list[Planned] = []
+    if one.cell.lead_time_s == MAIN_LEAD_S:
+        planned += [replace(p, kind="faults") for p in (*ours, *best)]
+        planned += [replace(p, kind="cold") for p in ours]
+    planned += [replace(p, seed=seed) for p in (*ours, *best) for seed in range(1, scope.seeds)]
+    yield from _packed(one, scope, asked, [p for p in planned if not _is_done(one.cell, p, asked, done)])
+    beaten = below_bound(rows)
+    if beaten and not any(row.knobs for row in rows if row.policy == HINDSIGHT):
+        lowest: dict[float, Row] = {}
+        for row in sorted(beaten, key=lambda row: -row.gpu_hours):
+            lowest[row.attainment_asked] = row
+        told = "\n".join(f"{share}\t{row.policy}\t{row.knobs or ''}" for share, row in lowest.items())
+        yield Job(str(scope.folder), scope.extent, one.cell, scope.asked, (Planned(HINDSIGHT, told, kind="better"),))
+
+
+def best_peers(rows: list[Row], asked: float) -> list[Row]:
+    """The cheapest setting of each of the three cheapest peers that attain what ours does, or what is asked."""
+    swept = [row for row in rows if row.fault is None and row.seed == 0 and row.attainment_asked == asked]
+    ours = min((row.attainment for row in swept if row.policy == OURS), default=asked)
+    least = min(ours, asked) - CLOSE
+    ranked = sorted(
+        (row for row in swept if row.is_peer),
+        key=lambda row: (row.attainment < least, row.gpu_hours if row.attainment >= least else -row.attainment),
+    )
+    chosen: dict[str, Row] = {}
+    for row in ranked:
+        if len(chosen) < BEST:
+            chosen.setdefault(row.policy, row)
+    return list(chosen.values())
+
+
+def _packed(one: Sized, scope: Scope, asked: tuple[float, ...], planned: list[Planned]) -> Iterator[Job]:
+    job = Job(str(scope.folder), scope.extent, one.cell, asked, ())
+    for run in planned:
+        grown = replace(job, planned=(*job.planned, run))
+        if job.planned and one.cost_s(grown) > JOB_S:
+            yield job
+            grown = replace(job, planned=(run,))
+        job = grown
+    if job.planned:
+        yield job
+
+
+def _is_done(cell: Cell, one: Planned, asked: tuple[float, ...], done: frozenset[str]) -> bool:
+    """Whether every row that a run gives is there."""
+    place = (cell.trace, cell.fleet, cell.lead_time_s, cell.step_tokens)
+
+    def has(fault: str | None, policy: str, share: float) -> bool:
+        parts = (*place, fault, policy, one.knobs, one.seed, share)
+        return "|".join(map(str, parts)) in done
+
+    if one.kind == "faults":
+        return all(has(fault, one.policy, asked[0]) for fault in faults.FAULTS)
+    if one.kind == "cold":
+        return has(faults.COLD, one.policy, asked[0])
+    names = (HINDSIGHT, FLUID, CEILING) if one.kind == "references" else (one.policy,)
+    return all(has(None, name, share) for name in names for share in asked)

@@ -1,0 +1,101 @@
+"""Runs jobs in worker processes; what a cell's first rows tell becomes its later jobs."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+
+from loadtests.benchmark.grid import Cell
+from loadtests.benchmark.plan import Scope, Sized, first_jobs, later_jobs
+from loadtests.benchmark.rows import Row
+from loadtests.benchmark.runner import Job, Made, run_job
+
+Place = tuple[str, str, float, int]
+
+
+class Queue:
+    """Jobs not begun, and what is known of every cell; later jobs of a cell come before the next cell's first."""
+
+    def __init__(self, listed: list[Sized], scope: Scope, former: list[Row]) -> None:
+        self._scope = scope
+        self._sized = {_place(one.cell): one for one in listed}
+        self._rows: dict[Place, dict[str, Row]] = {place: {} for place in self._sized}
+        self._open: dict[Place, int] = {}
+        self._later: set[Place] = set()
+        self._jobs: deque[Job] = deque()
+        for row in former:
+            if row.cell in self._rows:
+                self._rows[row.cell][row.key] = row
+        for place, one in self._sized.items():
+            some = list(first_jobs(one, scope, self._done(place)))
+            self._open[place] = len(some)
+            self._jobs.extend(some)
+            if not some:
+                self._add_later(place)
+
+    def _done(self, place: Place) -> frozenset[str]:
+        return frozenset(self._rows[place])
+
+    def _add_later(self, place: Place) -> None:
+        self._later.add(place)
+        some = list(later_jobs(self._sized[place], self._scope, list(self._rows[place].values()), self._done(place)))
+        self._open[place] = len(some)
+        self._jobs.extendleft(reversed(some))
+
+    def take(self) -> Job | None:
+        """The next job."""
+        return self._jobs.popleft() if self._jobs else None
+
+    def finished(self, job: Job, made: list[Row]) -> None:
+        """A job's rows are there."""
+        place = _place(job.cell)
+        self._rows[place].update((row.key, row) for row in made)
+        self._open[place] -= 1
+        if not self._open[place] and place not in self._later:
+            self._add_later(place)
+
+    def cost_s(self, job: Job) -> float:
+        """About how long it takes on one core."""
+        return self._sized[_place(job.cell)].cost_s(job)
+
+    def left_s(self) -> float:
+        """About what all jobs take that are known, and those that will follow."""
+        known = sum(self.cost_s(job) for job in self._jobs)
+        return known + sum(self._later_s(one) for place, one in self._sized.items() if place not in self._later)
+
+    def _later_s(self, one: Sized) -> float:
+        """Later jobs before the best peers are known: three of middling cost stand in."""
+        rows = list(self._rows[_place(one.cell)].values())
+        return sum(one.cost_s(job) for job in later_jobs(one, self._scope, rows, frozenset())) * (1.0 if rows else 1.3)
+
+
+def _place(cell: Cell) -> Place:
+    return cell.trace, cell.fleet, cell.lead_time_s, cell.step_tokens
+
+
+def run_all(queue: Queue, processes: int, started: Callable[[Job], None]) -> Iterator[tuple[Job, Made]]:
+    """What each job gave, as it ends."""
+    with ProcessPoolExecutor(processes, initializer=_prepare) as pool:
+        running: dict[Future[Made], Job] = {}
+        while True:
+            while len(running) < processes and (job := queue.take()) is not None:
+                started(job)
+                running[pool.submit(run_job, job)] = job
+            if not running:
+                return
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                job = running.pop(future)
+                made = future.result()
+                queue.finished(job, made.rows)
+                yield job, made
+
+
+def _prepare() -> None:
+    """A worker: one thread each, and no search for cycles among records that have none."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
