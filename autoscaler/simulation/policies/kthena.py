@@ -54,11 +54,14 @@ class Kthena:
         fewest = int(self.held.smallest())
         return max(view.spec, min(asked, fewest + max(UP_INSTANCES, int(UP_SHARE * fewest))))
 
+    def total(self, view: View) -> float:
+        """The metric, summed over pods."""
+        return float((view.waiting if self.metric == WAITING else view.waiting + view.running).sum())
+
     def _recommended(self, view: View) -> int:
         if not self.least <= view.spec <= self.most:
             return self.least if view.spec < self.least else self.most
-        values = view.waiting if self.metric == WAITING else view.waiting + view.running
-        total = float(values.sum())
+        total = self.total(view)
         pods = view.ready if self.is_intended else 1  # as coded the sum is one pod's
         unready = max(0, view.spec - view.ready)
         ratio = total / (pods * self.target)
