@@ -11,8 +11,8 @@ for its activity, so where zero is allowed the guard without `running` goes ther
 Ours: requests are routed at once here, so the picker's queue is what waits at the gateway and what waits in servers
 beyond the 5 each that its saturation detector lets through. The queue's series begins when a replica was first ready:
 a fresh pool at 0 never wakes. When no page answers the picker's own counts are those of the last look. Settings but
-the default size the window up by the measured start, as the guide says, or leave it out, as the guide before did;
-their running requests are around the best in hindsight on eight traces, 2 to 75.
+the default size the window up by the measured start, as the guide says, and for the smallest target leave it out, as
+the guide before did; their running requests are around the best in hindsight on eight traces, 2 to 75.
 """
 
 from __future__ import annotations
@@ -29,15 +29,8 @@ from autoscaler.simulation.view import View
 QUEUED = 1.0  # requests per replica
 PUBLISHED = 16.0  # running requests per replica
 NO_WINDOW, START = "0", "start"  # of the window up
-RUNNING = (
-    (PUBLISHED, "300"),
-    (2.0, NO_WINDOW),
-    (15.0, NO_WINDOW),
-    (22.0, NO_WINDOW),
-    (40.0, NO_WINDOW),
-    (15.0, START),
-)
-GUARDED = (None, 2.0, 12.0, PUBLISHED, 25.0, 45.0)
+RUNNING = ((PUBLISHED, "300"), (2.0, NO_WINDOW), (12.0, START), (17.0, START), (23.0, START), (42.0, START))
+GUARDED = (None, 2.0, 12.0, PUBLISHED, 22.0, 42.0)
 POLLING_S = 15.0
 DOUBLE = policies((PERCENT, 100.0, 15.0))
 LET_THROUGH = 5  # requests waiting in a server at which the saturation detector calls it full

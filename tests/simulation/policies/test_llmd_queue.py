@@ -42,8 +42,8 @@ def test_the_windows_are_300_seconds_or_the_measured_start() -> None:
         for setting in llmd_queue.PEERS[0].settings
     }
     assert windows["running=16 window=300"] == 300.0
-    assert windows["running=15 window=start"] == 70.0
-    assert windows["running=15 window=0"] == 0.0
+    assert windows["running=17 window=start"] == 70.0
+    assert windows["running=2 window=0"] == 0.0
 
 
 @pytest.mark.parametrize(
