@@ -196,6 +196,23 @@ def backtest(
     replicas_ran_are: Annotated[
         str, typer.Option(metavar="asked|ready", help="What that file counts: replicas asked for, or serving.")
     ] = "asked",
+    service: Annotated[
+        str | None, typer.Option(help="Flight record: which service, as namespace/name, where it holds several.")
+    ] = None,
+    query_labels: Annotated[
+        str, typer.Option(help="""Prometheus: label matchers, such as 'namespace="x",model_name="y"'.""")
+    ] = "",
+    server: Annotated[str, typer.Option(help="Prometheus: model server, where several kinds are found.")] = "auto",
+    start: Annotated[
+        str | None, typer.Option(help="Prometheus: Unix seconds, ISO 8601, or a time ago; default: 7d.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="Prometheus: the same; default: now.")] = None,
+    step: Annotated[float, typer.Option(help="Prometheus: seconds between steps.")] = 60.0,
+    replicas_query: Annotated[
+        str | None,
+        typer.Option(help="Prometheus: what ran, such as 'kube_deployment_spec_replicas{deployment=\"chat\"}'."),
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Prometheus: file of a bearer token.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: one per core.")] = None,
 ) -> None:
     """Play a service's own history under this autoscaler, what ran, and others' rules, and report what each costs."""
@@ -230,6 +247,14 @@ def backtest(
             time_unit=time_unit,
             replicas_ran=replicas_ran,
             replicas_ran_are=replicas_ran_are,
+            service=service,
+            query_labels=query_labels,
+            server=server,
+            start=start,
+            end=end,
+            step_s=step,
+            replicas_query=replicas_query,
+            token_file=token_file,
             jobs=jobs,
         )
         run_backtest(settings, Console(), Console(stderr=True))

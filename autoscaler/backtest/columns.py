@@ -77,6 +77,7 @@ REPLICAS = [
     "instances",
     "value",
 ]
+AGO_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -128,3 +129,14 @@ def iso_s(text: str) -> float:
     """Unix seconds of an ISO 8601 time; without a zone it is UTC. Raises ValueError."""
     at = datetime.fromisoformat(text.strip().replace("Z", "+00:00") if text.endswith(("Z", "Z ")) else text.strip())
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+
+
+def time_of(text: str, now_s: float) -> float:
+    """Unix seconds of an option: a number, an ISO 8601 time, or a time ago such as 7d, 36h, 90m. Raises ValueError."""
+    text = text.strip()
+    if text[-1:] in AGO_S and text[:-1].replace(".", "", 1).isdigit():
+        return now_s - float(text[:-1]) * AGO_S[text[-1]]
+    try:
+        return float(text)
+    except ValueError:
+        return iso_s(text)

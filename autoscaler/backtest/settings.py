@@ -14,6 +14,7 @@ from autoscaler.backtest.columns import UNITS
 from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.core.priors import PRIORS
 from autoscaler.core.records import Objective
+from autoscaler.modelservers import profile_names
 from autoscaler.simulation.policies.registry import peers
 
 OBJECTIVE = Objective()  # TTFT 3 s, TPOT 60 ms, 95 %
@@ -53,15 +54,30 @@ class Settings:
     replicas_ran: Path | None = None
     replicas_ran_are: str = "asked"
     jobs: int | None = None
+    service: str | None = None  # of a flight record
+    query_labels: str = ""  # of a Prometheus server, and what follows too
+    server: str = "auto"
+    start: str | None = None
+    end: str | None = None
+    step_s: float = 60.0
+    replicas_query: str | None = None
+    token_file: Path | None = None
+
+    @property
+    def is_url(self) -> bool:
+        """Whether the source is a server."""
+        return self.source.startswith(("http://", "https://"))
 
 
 def checked(settings: Settings) -> Settings:
     """The settings with every policy by name. Raises ConfigError with every problem at once."""
+    settings = replace(settings, replica=settings.replica.strip().lower())
     found: list[Problem] = []
     if settings.replica not in PRIORS:
         found.append(_unknown("--replica", settings.replica, PRIORS))
     known = peers()
     names = tuple(known) if settings.policies == (ALL,) else settings.policies
+    found += _choices(settings)
     found += [_unknown("--policies", name, known) for name in names if name not in known]
     asked = settings.objective
     for option, value in (
@@ -74,6 +90,7 @@ def checked(settings: Settings) -> Settings:
         ("--max-replicas", settings.max_replicas),
         ("--gpu-price-per-hour", settings.gpu_price_per_hour),
         ("--period-s", settings.period_s),
+        ("--step", settings.step_s),
     ):
         if value is not None and not 0.0 < value < float("inf"):
             found.append(Problem(option, f"{value:g}", "a number above 0"))
@@ -83,17 +100,26 @@ def checked(settings: Settings) -> Settings:
         found.append(Problem("--min-replicas", str(settings.min_replicas), "0 or more"))
     if settings.max_replicas is not None and settings.max_replicas < settings.min_replicas:
         found.append(Problem("--max-replicas", str(settings.max_replicas), f"at least {settings.min_replicas}"))
-    if settings.gaps not in GAPS:
-        found.append(_unknown("--gaps", settings.gaps, GAPS))
-    if settings.replicas_ran_are not in COUNTS:
-        found.append(_unknown("--replicas-ran-are", settings.replicas_ran_are, COUNTS))
-    if settings.time_unit is not None and settings.time_unit not in UNITS:
-        found.append(_unknown("--time-unit", settings.time_unit, UNITS))
     if not 0.0 <= settings.most_gap_share < 1.0:
         found.append(Problem("--most-gap-share", f"{settings.most_gap_share:g}", "a share from 0 to below 1"))
     if found:
         raise ConfigError("settings of the back-test", tuple(found))
     return replace(settings, policies=names)
+
+
+def _choices(settings: Settings) -> list[Problem]:
+    choices: tuple[tuple[str, str | None, Iterable[str]], ...] = (
+        ("--gaps", settings.gaps, GAPS),
+        ("--replicas-ran-are", settings.replicas_ran_are, COUNTS),
+        ("--time-unit", settings.time_unit, UNITS),
+        ("--server", settings.server, profile_names()),
+    )
+    found = [
+        _unknown(option, value, known) for option, value, known in choices if value is not None and value not in known
+    ]
+    if settings.is_url and settings.step_s != round(settings.step_s):
+        found.append(Problem("--step", f"{settings.step_s:g}", "whole seconds"))
+    return found
 
 
 def _unknown(option: str, value: str, known: Iterable[str]) -> Problem:

@@ -1,0 +1,63 @@
+"""Settings of the model server worth trying on a history: tokens per step, and sequences.
+
+A step that is full of prompt tokens holds up every decode in it. With C tokens a step, n running sequences and h KV
+tokens each, it takes a + b n + c n h + g (C - n): kept within the limit on the time per output token, no prompt can
+make a request miss it. Law: candidates only; a simulation of the history decides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from autoscaler.core.records import Objective
+from autoscaler.simulation.engines import Params
+from autoscaler.simulation.trace import Trace
+
+TOKENS, SEQUENCES = "max_num_batched_tokens", "max_num_seqs"
+# Share of what the limit leaves over the base of a step that decodes take: about half of a full fleet's.
+DECODES = 0.2
+LEAST_TOKENS = 64
+GRAIN = 64  # sizes of prefill kernels
+TIMES = (1.0, 1.5, 2.5, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One change to the server."""
+
+    setting: str
+    value: int
+    params: Params
+
+
+def candidates(params: Params, objective: Objective, trace: Trace) -> tuple[Candidate, ...]:
+    """Fewer tokens per step, by the limit on the time per output token and between it and now; and fewer sequences."""
+    left_s = objective.tpot_s - params.base_s
+    if left_s <= 0.0 or not len(trace.arrival_s):
+        return ()
+    formula = left_s * (1.0 - DECODES) / params.prompt_token_s
+    # The formula's steps may be too short for the prompts that come: what lies between it and now is tried as well.
+    tokens = {
+        _grained(formula * times) for times in TIMES if times == 1.0 or formula * times < 0.75 * params.batched_tokens
+    }
+    found = [
+        # vLLM refuses fewer tokens per step than sequences.
+        Candidate(TOKENS, c, params._replace(batched_tokens=float(c), sequences=min(params.sequences, c)))
+        for c in sorted(tokens)
+        if c < params.batched_tokens
+    ]
+    sequences = int(left_s / (params.sequence_s + params.kv_token_s * held_tokens(trace)))
+    if 1 <= sequences < params.sequences:
+        found.append(Candidate(SEQUENCES, sequences, params._replace(sequences=sequences)))
+    return tuple(found)
+
+
+def held_tokens(trace: Trace) -> float:
+    """KV tokens a running request holds on average: requests count by how long they run."""
+    outputs = trace.output_tokens
+    return float(((trace.prompt_tokens + outputs / 2.0) * outputs).sum() / max(1.0, float(outputs.sum())))
+
+
+def _grained(tokens: float) -> int:
+    return max(LEAST_TOKENS, math.floor(tokens / GRAIN) * GRAIN)
