@@ -50,10 +50,10 @@ DEFAULT: Knobs = (0.7, 16.0, Pace.PUBLISHED)
 BY_RUNNING: tuple[Knobs, ...] = (DEFAULT, *((0.7, running, Pace.HPA) for running in (2.0, 6.0, 25.0, 60.0, 150.0)))
 BY_SATURATION: tuple[Knobs, ...] = (
     DEFAULT,
+    (0.4, 256.0, Pace.PUBLISHED),
     (0.2, 256.0, Pace.PUBLISHED),
     (0.1, 256.0, Pace.PUBLISHED),
     (0.05, 256.0, Pace.PUBLISHED),
-    (0.1, 256.0, Pace.START),
     (0.05, 256.0, Pace.START),
 )
 

@@ -8,9 +8,9 @@ seconds of backlog, AverageValue 1.5; the sum of KV cache use, AverageValue 0.8;
 Ours: the speed is what the guide's calibration would measure, one full step of the profile; the backlog is requests
 without a first token times the mean prompt of five minutes; at least one replica stays, for both signals are 0 at
 zero. The guide's own advice, 60 to 70 % of the TTFT limit less the prompt's time, is near its 1.5 s; a replica at its
-objective has 0.1 s and a KV use of 0.01 to 0.15, so the other settings lower both. At the HPA's default pace a backlog
-buys before what was bought last has started (four times the replica-hours of a rate rule here), so their pace is that
-of `llmd_saturation`: as published, or doubling after a window as long as a start.
+objective has 0.1 s and a KV use of 0.01 to 0.15, with long outputs up to 0.8, so the other settings lower both. At the
+HPA's default pace a backlog buys before what was bought last has started (four times the replica-hours of a rate rule
+here), so their pace is that of `llmd_saturation`: as published, or doubling after a window as long as a start.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Knobs = tuple[float, float, Pace]
 DEFAULT: Knobs = (1.5, 0.8, Pace.PUBLISHED)
 KNOBS: tuple[Knobs, ...] = (
     DEFAULT,
-    (0.3, 0.15, Pace.PUBLISHED),
+    (0.3, 0.3, Pace.PUBLISHED),
     (1.5, 0.08, Pace.PUBLISHED),
     (0.12, 0.1, Pace.PUBLISHED),
     (0.12, 0.1, Pace.START),

@@ -95,6 +95,16 @@ def test_ten_observations_are_averaged_and_a_bucket_of_outputs_has_its_own() -> 
     assert policy.analysis(page((0.5,)))[0] == pytest.approx(5000 / 0.85 / 3200 - 1.0)
 
 
+def test_a_restarted_one_forgets_what_it_saw_beneath_a_queue() -> None:
+    old = fed(v2(), 100.0, 200.0)
+    old.decide(page((0.3,), (5,)))
+    new = fed(v2(), 100.0, 200.0)
+    # 3 x 3,000 in use: with 3,000 for each it is too much for three, with the cache's 8,000 one of them is spare.
+    busy = page((0.3, 0.3, 0.3))
+    assert old.decide(busy) == 4
+    assert new.decide(busy) == 2
+
+
 def test_what_the_engine_is_told_limits_a_replica_that_was_never_seen_full() -> None:
     # 900 in, 10 out: 1,000 x 10 / 910 = 11 sequences of 905 tokens are 9,945: the cache's 8,000 count.
     # 100 in, 10 out: 64 sequences of 105 tokens are 6,720.
