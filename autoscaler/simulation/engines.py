@@ -41,6 +41,7 @@ class Params(NamedTuple):
     batched_tokens: float
     cached_share: float = 0.0  # of every prompt, found in the prefix cache
     overhead_s: float = 0.0  # of the front end, on every first token and finish
+    overlap: float = 0.0  # of reading the weights with computing prompts: 0 they add up, 1 the longer hides the other
 
 
 # Llama-3.1-70B on 4 A100-80: NVIDIA aiconfigurator 0.12.0 vLLM database, least-squares fit; times 1.1 for the engine's

@@ -4,7 +4,8 @@ The model is vLLM's scheduler reduced to what decides latency: decodes first, on
 partly computed; then waiting requests in order of arrival while the step has tokens left and KV cache and sequence
 limit allow; when the cache overflows the youngest goes back to the head of the queue and is computed anew.
 
-A step takes base + per sequence * decodes + per prompt token * prefill + per KV token * KV read. Steps that only
+A step takes base + per sequence * decodes + per prompt token * prefill + per KV token * KV read; base and prefill may
+overlap (`_together`). Steps that only
 decode are taken at once in closed form: a request that began to decode at clock c ends at clock c + its tokens, so a
 heap of end clocks is all there is to know of them, and an event costs O(log n).
 
@@ -209,7 +210,8 @@ def _mixed(engines: Engines, requests: Requests, params: Params, r: int) -> None
             break
         engines.fresh[r, completed] = i
         completed += 1
-    took_s = params.base_s + params.sequence_s * decodes + params.prompt_token_s * taken + params.kv_token_s * read
+    both_s = _together(params.base_s, params.prompt_token_s * taken, params.overlap)
+    took_s = both_s + params.sequence_s * decodes + params.kv_token_s * read
     floats[r, NOW] += took_s
     floats[r, CLOCK] += 1.0
     floats[r, KV] += taken + decodes
@@ -222,6 +224,15 @@ def _mixed(engines: Engines, requests: Requests, params: Params, r: int) -> None
     engines.step_tokens[r, _bucket(STEP_TOKENS_BOUNDS, taken + decodes)] += 1
     for place in range(completed):
         _first_token(engines, requests, params, r, engines.fresh[r, place])
+
+
+@kernel
+def _together(one_s: float, other_s: float, overlap: float) -> float:
+    """Two times that overlap: their sum at 0, the longer at 1, between them a smooth maximum (a hyperbola)."""
+    if overlap == 0.0:
+        return one_s + other_s
+    gap_s = one_s - other_s
+    return (one_s + other_s + math.sqrt(gap_s * gap_s + 4.0 * (1.0 - overlap) * one_s * other_s)) / 2.0
 
 
 @kernel

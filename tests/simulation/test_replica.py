@@ -136,3 +136,17 @@ def test_more_replicas_never_serve_a_trace_worse() -> None:
     shares = [constant_fleet_attainment(trace, n, PLAIN, Objective()) for n in (1, 2, 3, 5)]
     assert shares == sorted(shares)
     assert shares[0] < 0.5 < shares[-1]
+
+
+@pytest.mark.parametrize(("overlap", "share"), [(0.0, 2.0), (0.75, 1.5), (1.0, 1.0)])
+def test_weights_read_while_a_prompt_is_computed_hide_part_of_it(overlap: float, share: float) -> None:
+    # 200 tokens take as long as the base: 30 ms each.
+    both = PLAIN._replace(overlap=overlap)
+    engines, requests = loaded([(200, 2)], both)
+    advance(engines, requests, both, 0, 1e6)
+    assert requests.first_s[0] == pytest.approx(share * 0.030)
+    assert requests.finish_s[0] - requests.first_s[0] == pytest.approx(0.030 + 1e-4 + 5e-8 * 201)
+    # A prompt far longer than that hides the base, one far shorter hides in it.
+    engines, requests = loaded([(1, 1)], both)
+    advance(engines, requests, both, 0, 1e6)
+    assert requests.first_s[0] == pytest.approx(0.030 + (1.0 - overlap) * 1.5e-4, abs=1e-6)
