@@ -24,7 +24,7 @@ from autoscaler.simulation.view import View
 QUANTILE, WINDOW_S = 0.95, 60.0
 TTFT, TPOT = "ttft", "tpot"
 LIMIT = (TTFT, 1.0)
-TARGETS = (LIMIT, (TTFT, 0.5), (TTFT, 0.15), (TPOT, 1.0), (TPOT, 0.8), (TPOT, 0.6))
+TARGETS = (LIMIT, (TTFT, 0.3), (TTFT, 0.15), (TPOT, 1.2), (TPOT, 1.0), (TPOT, 0.8))
 
 
 class KthenaLatency(Kthena):
