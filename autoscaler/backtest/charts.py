@@ -96,7 +96,8 @@ def plot(
         parts.append(_level(y_of(tick), number(tick) if not percent else label))
     for at, label in x_ticks:
         parts.append(f'<line class="grid" x1="{x_of(at):.1f}" x2="{x_of(at):.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
-        parts.append(f'<text x="{x_of(at):.1f}" y="{height - 8}" text-anchor="middle">{html.escape(label)}</text>')
+        anchor = "end" if x_of(at) > WIDTH - RIGHT - 24 else "middle"
+        parts.append(f'<text x="{x_of(at):.1f}" y="{height - 8}" text-anchor="{anchor}">{html.escape(label)}</text>')
     for at, label in marks:
         parts.append(
             f'<line class="cut" x1="{x_of(at):.1f}" x2="{x_of(at):.1f}" y1="{TOP}" y2="{height - BOTTOM}">'

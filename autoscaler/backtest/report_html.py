@@ -19,6 +19,7 @@ from autoscaler.backtest.sentences import LIMITS, headline, title
 from autoscaler.backtest.settings_to_paste import metadata, targets_file
 from autoscaler.simulation.comparison import Kind, Outcome
 
+LEAST_HOURS = 3  # for a line of hours
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c2330;--dim:#5d6673;--grid:#e6e9ee;--card:#f5f7fa;--rule:#8a94a3;
 --ours:#0b6bcb;--other:#c2570c;--peer:#7a49c9;--rest:#8a94a3;--prompt:#0f8a6a;--output:#b8860b;--good:#0d7f4f;
@@ -32,7 +33,7 @@ max-width:1040px;margin:0 auto;padding:2rem 1.25rem 4rem}
 h1{font-size:1.6rem;line-height:1.25;margin:0 0 .25rem}h2{font-size:1.15rem;margin:2.6rem 0 .6rem}
 h3{font-size:1rem;margin:1.4rem 0 .3rem}
 p{margin:.3rem 0 .8rem}.dim{color:var(--dim)}.lead{font-size:1.08rem;margin:1.2rem 0}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:.8rem;margin:1.4rem 0}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:.8rem;margin:1.4rem 0}
 .card{background:var(--card);border-radius:10px;padding:.9rem 1rem}
 .card b{display:block;font-size:1.7rem;line-height:1.2;font-variant-numeric:tabular-nums}
 .card span{color:var(--dim);font-size:.9rem}
@@ -81,7 +82,6 @@ def page(findings: Findings) -> str:
         _policies(findings),
         "<h2>Replicas over time</h2>",
         _replicas(findings),
-        "<h2>Attainment over time</h2>",
         _attainment(findings),
         "<h2>Load</h2>",
         _load(findings),
@@ -268,11 +268,11 @@ def _attainment(findings: Findings) -> str:
             if count
         ]
         lines.append(Line(title(one), colour, shares, dashed=colour == "--peer"))
-    if max(len(line.points) for line in lines) < 3:
-        return '<p class="dim">Shown hour by hour where the history has three hours or more.</p>'
+    if max(len(line.points) for line in lines) < LEAST_HOURS:
+        return ""
     worst = min(y for line in lines for _, y in line.points)
     low = max(0.0, min(0.9, int(worst * 10.0) / 10.0))
-    return plot(
+    return "<h2>Attainment over time</h2>" + plot(
         lines, span, labels, 240, percent=True, low=low, marks=cuts, rule=(asked, "asked"), title="Attainment by hour"
     )
 

@@ -87,8 +87,8 @@ def load_of(scenario: Scenario, bins: tuple[float, int]) -> Load:
     length_s, count = bins
     trace = scenario.trace
     place = np.clip((trace.arrival_s - scenario.from_s) // length_s, 0, count - 1).astype(int)
-    # The last bin is cut where the history ends.
-    lengths = np.minimum(length_s, np.maximum(1e-9, scenario.end_s - scenario.from_s - length_s * np.arange(count)))
+    lengths = np.full(count, length_s)
+    lengths[-1] = max(1e-9, scenario.end_s - scenario.from_s - length_s * (count - 1))  # up to where the history ends
 
     def rate(weights: np.ndarray | None) -> tuple[float, ...]:
         return tuple((np.bincount(place, weights=weights, minlength=count) / lengths).tolist())

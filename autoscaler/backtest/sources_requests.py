@@ -48,9 +48,10 @@ def read_requests(path: Path, *, unit: str | None = None, idle_gaps: bool = Fals
         f"{len(arrival):,} requests read from {path.name}: arrivals from column {columns.arrival} ({how}), "
         f"prompt tokens from {columns.prompt}, output tokens from {columns.output}.",
     )
-    mean_gap_s = (arrival[-1] - arrival[0]) / max(1, len(arrival) - 1)
+    silent_s = sum(gap.length_s for gap in gaps)
+    between_s = (arrival[-1] - arrival[0] - silent_s) / max(1, len(arrival) - 1)
     return Told(
-        arrival, prompt, output, float(arrival[0]), float(arrival[-1] + mean_gap_s), gaps, facts=facts,
+        arrival, prompt, output, float(arrival[0]), float(arrival[-1] + between_s), gaps, facts=facts,
         warnings=tuple(warnings),
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ def bins_of(scenario: Scenario, most: int) -> tuple[float, int]:
     """Length and number of the bins of a chart: whole minutes, at most so many."""
     span_s = scenario.end_s - scenario.from_s
     length_s = 60.0 * max(1.0, math.ceil(span_s / 60.0 / most))
-    return length_s, max(1, math.ceil(span_s / length_s - 1e-9))
+    return length_s, max(1, round(span_s / length_s))
 
 
 def paid_replicas(lives: tuple[Life, ...], from_s: float, length_s: float, count: int) -> Floats:
