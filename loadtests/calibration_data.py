@@ -75,7 +75,7 @@ def _point(row: dict[str, str]) -> Point:
         rate_rps,
         duration_s,
         float(row["prompt_tokens"]),
-        # Seven means of the source are below zero by days: single requests without a first token.
+        # Six of these means are below zero by days: single requests without a first token count from the epoch.
         ttft_s if ttft_s > 0.0 else math.nan,
         itl_s,
     )

@@ -91,7 +91,7 @@ def waiting(engines: Engines, requests: Requests) -> list[int]:
     return line
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @example(SLOW_PROMPT, [9.2], set())
 @given(loads(), st.lists(st.floats(0.01, 5.0), max_size=12), st.sets(st.integers(0, 39), max_size=6))
 def test_what_came_is_finished_withdrawn_or_inside_once_and_every_sum_agrees(
@@ -137,7 +137,7 @@ def test_what_came_is_finished_withdrawn_or_inside_once_and_every_sum_agrees(
     assert (requests.first_s[stayed] > requests.arrival_s[stayed]).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(loads())
 def test_first_tokens_come_in_order_of_arrival_and_preemption_keeps_every_total(load: Load) -> None:
     engines, requests = start(load)
@@ -154,7 +154,7 @@ def test_first_tokens_come_in_order_of_arrival_and_preemption_keeps_every_total(
     assert engines.prompt_sizes[0].sum() == engines.output_sizes[0].sum() == len(load.sizes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @example(SLOW_PROMPT)
 @given(loads())
 def test_the_replica_does_what_the_same_rules_do_one_step_at_a_time(load: Load) -> None:
