@@ -23,7 +23,7 @@ REACH = 3  # replicas either side of the base schedule in the first round
 CLOSE = 0.002  # the asked attainment counts as hit within this
 TRIES = 8
 PLAN_SEED = 7
-PARTS = 15  # of a block, in which a splice of two schedules may lie; one part is a minute
+PARTS = 15  # of a block: where two schedules may be spliced, a minute or 20 s apart
 FINER = 3  # parts of a block in a second look
 EARLY_S = 2.0  # replicas are asked for so early that the slowest start is in time, and this
 
@@ -197,21 +197,16 @@ def _learn_around(table: Hindsight, base: Ints, reach: int) -> None:
 def bound(scenario: Scenario, asked: float, block_s: float = BLOCK_S, table: Hindsight | None = None) -> Bound:
     """The hindsight bound at an asked attainment, replayed with real starts.
 
-    At a cliff no price gives the asked share: then the cheapest schedule above it is followed up to some minute, and
-    the best one below it after that.
+    At a cliff no price gives the asked share: there two schedules are spliced.
     """
     table = table or hindsight(scenario, asked, block_s)
-    tried: list[_Tried] = []
     aimed = asked
     for _ in range(TRIES):
-        counts, _, _ = table.reaching(aimed)
-        schedule = table.schedule(counts)
-        if tried and schedule == tried[-1][1]:
+        reached = table.learn(table.reaching(aimed)[0])
+        if _hits(reached, asked):
             break
-        tried.append((table.learn(counts), schedule))
-        if _hits(tried[-1][0], asked):
-            break
-        aimed += asked + 0.25 * CLOSE - tried[-1][0].attainment
+        aimed += asked + 0.25 * CLOSE - reached.attainment
+    tried = [(one, table.schedule(np.array(counts))) for counts, one in table.replayed.items()]
     if not any(_hits(one, asked) for one, _ in tried):
         tried += _spliced(table, tried, asked)
     reached, schedule = min(tried, key=lambda one: _rank(one[0], asked))
@@ -250,27 +245,29 @@ def _rank(one: Score, asked: float) -> tuple[bool, float]:
 
 
 def _spliced(table: Hindsight, tried: list[_Tried], asked: float) -> list[_Tried]:
-    """Schedules in minutes: one that attains more than is asked up to some minute, one that attains less from there."""
+    """Parts of blocks: the cheapest schedule that attains more than is asked before some moment, a cheaper one after.
+
+    Or the other way round, where that does not hit. Of the cheaper ones the one that attains most is taken.
+    """
     above = [one for one in tried if one[0].attainment >= asked]
-    below = [one for one in tried if one[0].attainment < asked]
-    aimed = asked
-    while above and not below and (aimed := aimed - 4.0 * CLOSE) > asked - 40.0 * CLOSE:
-        counts, _, _ = table.reaching(aimed)
-        one = table.learn(counts), table.schedule(counts)
-        (above if one[0].attainment >= asked else below).append(one)
-    if not (above and below):
-        return above
-    cheap = np.repeat(max(below, key=lambda one: one[0].attainment)[1].counts, PARTS)
-    dear = np.repeat(min(above, key=lambda one: one[0].gpu_hours)[1].counts, PARTS)
+    if not above:
+        return []
+    dear, schedule = min(above, key=lambda one: one[0].gpu_hours)
+    below = [one for one in tried if one[0].attainment < asked and one[0].gpu_hours < dear.gpu_hours]
+    if not below:
+        return []
+    more, less = (np.repeat(one.counts, PARTS) for one in (schedule, max(below, key=lambda one: one[0].attainment)[1]))
     found: list[_Tried] = []
-    low, high = 0, len(dear)
-    while high - low > 1 and not any(_hits(one, asked) for one, _ in found):
-        middle = (low + high) // 2
-        counts = np.concatenate([dear[:middle], cheap[middle:]])
-        spliced = Schedule(table.scenario, tuple(counts.tolist()), table.block_s / PARTS)
-        found.append((score(spliced.replay()), spliced))
-        low, high = (low, middle) if found[-1][0].attainment >= asked else (middle, high)
-    return above + found
+    for is_first in (True, False):
+        low, high = 0, len(more)  # parts of the dearer one
+        while high - low > 1 and not any(_hits(one, asked) for one, _ in found):
+            middle = (low + high) // 2
+            place = middle if is_first else len(more) - middle
+            counts = np.concatenate([more[:place], less[place:]] if is_first else [less[:place], more[place:]])
+            spliced = Schedule(table.scenario, tuple(counts.tolist()), table.block_s / PARTS)
+            found.append((score(spliced.replay()), spliced))
+            low, high = (low, middle) if found[-1][0].attainment >= asked else (middle, high)
+    return found
 
 
 def _replay(scenario: Scenario, counts: Ints, block_s: float) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from loadtests.benchmark.rows import OURS
 from loadtests.benchmark.runner import Job
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+QUICK_MINUTES = 9.0
 LINES, KIND = "rows.jsonl", "kind.json"
 
 
@@ -64,10 +66,11 @@ def benchmark(
         str | None, typer.Option(help="Attainments asked, comma-separated; 0.95,0.99, quick 0.95.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds for ours and the three best peers of a cell; others have one.")] = 5,
+    minutes: Annotated[float | None, typer.Option(help="Begin nothing after so long; 9 with --quick.")] = None,
     processes: Annotated[int | None, typer.Option("--jobs", help="Worlds simulated at a time; all cores.")] = None,
 ) -> None:
     """Run every policy over the core grid of a folder of traces, and say who needs how many GPU-hours."""
-    console = Console()
+    console, began = Console(), time.monotonic()
     chosen, shares = _chosen(policies), _shares(asked, quick=quick)
     cores = processes or os.cpu_count() or 1
     if not HAS_COMPILER:
@@ -86,17 +89,20 @@ def benchmark(
     scope = Scope(traces, extent, shares, chosen, seeds)
     queue = Queue(sized_cells(found, extent), scope, rows.read(out / LINES))
     del found
-    began = time.monotonic()
-    failures = _run(queue, cores, out, console)
+    limit_s = 60.0 * (minutes if minutes is not None else QUICK_MINUTES if quick else math.inf)
+    failures = _run(queue, cores, began + limit_s, out, console)
+    missing = queue.missing()
     every = rows.with_bounds(rows.read(out / LINES))
     rows.write_results(out / "results.json", every)
     drawn = plots.draw(every, out / "plots")
-    text = report.report(every, extent, shares, drawn)
+    text = report.report(every, extent, shares, drawn, missing)
     (out / "report.md").write_text(text)
     console.print(report.summary(every), markup=False, soft_wrap=True)
     if not drawn:
         console.print("matplotlib is missing (pip install 'llm-autoscaler[lab]'): tables only, no plots", markup=False)
     console.print(f"{len(every)} rows in {out / 'results.json'}; {time.monotonic() - began:.0f} s", soft_wrap=True)
+    if missing:
+        console.print(f"not whole: {len(missing)} cells, the first {missing[0]}; run it again to go on", soft_wrap=True)
     if failures:
         console.print(
             f"{len(failures)} runs failed and are made again next time; the first:\n{failures[0]}", markup=False
@@ -115,7 +121,7 @@ def _same_kind(path: Path, extent: Extent) -> None:
     path.write_text(told)
 
 
-def _run(queue: Queue, cores: int, out: Path, console: Console) -> list[str]:
+def _run(queue: Queue, cores: int, until_s: float, out: Path, console: Console) -> list[str]:
     """Every job, with its rows kept as it ends; gives what failed."""
     failures: list[str] = []
     left_s = queue.left_s()
@@ -128,7 +134,7 @@ def _run(queue: Queue, cores: int, out: Path, console: Console) -> list[str]:
         def started(job: Job) -> None:
             progress.update(task, description=job.cell.key[:48])
 
-        for job, made in run_all(queue, cores, started):
+        for job, made in run_all(queue, cores, until_s, started):
             rows.append(out / LINES, made.rows)
             failures += made.failures
             done_s += queue.cost_s(job)

@@ -81,7 +81,7 @@ def section(rows: list[Row]) -> str:
             lines.append(
                 (
                     row.fault,
-                    " ".join(map(str, row.cell)),
+                    text.cell(row.cell),
                     f"{row.attainment:.2%}" + (" (!)" if bad else ""),
                     f"{row.undisturbed_attainment or 0.0:.2%}",
                     f"{dearer(row):.2f}",
@@ -109,7 +109,7 @@ def section(rows: list[Row]) -> str:
     if cold:
         lines2 = [
             (
-                " ".join(map(str, row.cell)),
+                text.cell(row.cell),
                 f"{row.attainment:.2%}",
                 f"{row.undisturbed_attainment or 0.0:.2%}",
                 f"{dearer(row):.3f}" + (" (!)" if dearer(row) > 1.0 + COLD_HOURS or lost(row) > POINTS else ""),

@@ -16,7 +16,7 @@ from loadtests.benchmark.verdict import Comparison, Runs, compare
 
 # Okabe and Ito's colours: told apart by everybody.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#9A9A9A"
-LEAST_SHARE = 0.6  # of the frontier's axis: settings that attain less are not drawn
+LEAST_SHARE = 0.75  # of the frontier's axis: settings that attain less are not drawn
 MOST_RATIO = 4.0
 
 
@@ -144,7 +144,7 @@ def _frontiers(plt: Any, trace: str, some: list[Comparison]) -> Any:
         axis.set_ylabel("attainment")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.supxlabel("GPU-hours of the window (logarithmic)", fontsize=8)
+    _label_lowest(axes[: len(some)], min(5, len(some)), "GPU-hours (logarithmic)")
     return figure
 
 
@@ -161,22 +161,28 @@ def _replicas(plt: Any, trace: str, some: list[Comparison]) -> Any:
     title = f"{trace}, asked {some[0].asked:.0%}: replicas asked for"
     figure, axes = _grid(plt, title, len(some), min(3, len(some)), 1.7)
     for axis, one in zip(axes, some, strict=False):
-        lines: list[tuple[Row | None, str, str]] = [
-            (one.hindsight, GREEN, "hindsight bound"),
-            (_drawn(one.best), ORANGE, "best peer tuned in hindsight"),
-            (_drawn(one.ours), BLUE, "ours"),
+        best = _drawn(one.best)
+        lines: list[tuple[Row | None, str, str, float]] = [
+            (one.hindsight, GREEN, "hindsight bound", 2.6),
+            (best, ORANGE, "best peer tuned in hindsight (named above)", 1.6),
+            (_drawn(one.ours), BLUE, "ours", 0.9),
         ]
-        for row, colour, label in lines:
+        for row, colour, label, width in lines:  # the widest lies below: where all agree all are seen
             if row is not None and row.replicas:
                 hours = DRAWN_S / 3600.0 * (np.arange(len(row.replicas)) + 0.5)
-                axis.step(hours, row.replicas, where="mid", c=colour, lw=1.1, label=label)
-        best = _drawn(one.best)
+                axis.step(hours, row.replicas, where="mid", c=colour, lw=width, label=label)
         axis.set_title(_title(one) + (f"; {best.policy}" if best is not None else ""), fontsize=8)
         axis.set_ylim(bottom=0)
     labelled = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=3, frameon=False)
-    figure.supxlabel("hours from the start of the scored part", fontsize=8)
+    _label_lowest(axes[: len(some)], min(3, len(some)), "hours of the scored part")
     return figure
+
+
+def _label_lowest(axes: list[Any], width: int, label: str) -> None:
+    """A label below the lowest panel of every column."""
+    for axis in axes[-width:]:
+        axis.set_xlabel(label)
 
 
 def _drawn(runs: Runs | None) -> Row | None:

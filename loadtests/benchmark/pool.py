@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -57,6 +58,10 @@ class Queue:
         if not self._open[place] and place not in self._later:
             self._add_later(place)
 
+    def missing(self) -> list[str]:
+        """Cells in which something was not run yet."""
+        return [one.cell.key for place, one in self._sized.items() if place not in self._later or self._open[place]]
+
     def cost_s(self, job: Job) -> float:
         """About how long it takes on one core."""
         return self._sized[_place(job.cell)].cost_s(job)
@@ -76,12 +81,12 @@ def _place(cell: Cell) -> Place:
     return cell.trace, cell.fleet, cell.lead_time_s, cell.step_tokens
 
 
-def run_all(queue: Queue, processes: int, started: Callable[[Job], None]) -> Iterator[tuple[Job, Made]]:
-    """What each job gave, as it ends."""
+def run_all(queue: Queue, processes: int, until_s: float, started: Callable[[Job], None]) -> Iterator[tuple[Job, Made]]:
+    """What each job gave, as it ends; nothing begins after `until_s` of the monotonic clock."""
     with ProcessPoolExecutor(processes, initializer=_prepare) as pool:
         running: dict[Future[Made], Job] = {}
         while True:
-            while len(running) < processes and (job := queue.take()) is not None:
+            while len(running) < processes and time.monotonic() < until_s and (job := queue.take()) is not None:
                 started(job)
                 running[pool.submit(run_job, job)] = job
             if not running:

@@ -75,7 +75,9 @@ def _best_mpc(one: Comparison, *, defaults: bool = False) -> Runs | None:
     return max(some, key=lambda peer: peer.goodput_per_gpu_s, default=None)
 
 
-def report(rows: list[Row], extent: Extent, asked: Sequence[float], plots: Sequence[Path]) -> str:
+def report(
+    rows: list[Row], extent: Extent, asked: Sequence[float], plots: Sequence[Path], missing: Sequence[str] = ()
+) -> str:
     """The whole page."""
     found = compare(rows)
     parts = [
@@ -85,6 +87,8 @@ def report(rows: list[Row], extent: Extent, asked: Sequence[float], plots: Seque
     ]
     if extent.is_quick:
         parts.append(f"A quick run cannot show: {QUICK_CANNOT}.")
+    if missing:
+        parts.append(f"The run was stopped; not whole are {len(missing)} cells: {', '.join(missing)}.")
     for share in sorted({one.asked for one in found}):
         some = [one for one in found if one.asked == share]
         parts.append(f"## Cell by cell, asked {share:.0%}\n\n" + _cells(some))
@@ -300,7 +304,7 @@ def _bound(found: list[Comparison], rows: list[Row]) -> str:
         lower = [
             (
                 f"{row.attainment_asked:.0%}",
-                " ".join(map(str, row.cell)),
+                text.cell(row.cell),
                 f"{row.policy} {row.knobs or ''}",
                 f"{row.attainment:.2%}",
                 f"{row.gpu_hours:.2f}",

@@ -134,6 +134,8 @@ def _references(job: Job, _: Planned, scenario: Scenario) -> list[Row]:
     for asked in job.asked:
         table = hindsight(scenario, asked, _block_s(scenario), table)
         found = bound(scenario, asked, table=table)
+        if table.block_s < BLOCK_S:  # short windows are cheap, and five minutes coarse in them
+            found = better(scenario, found, table, ())
         rows += [
             _hindsight_row(job, found, asked),
             replace(

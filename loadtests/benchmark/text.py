@@ -25,3 +25,9 @@ def mean_of(values: Sequence[float]) -> str:
 def interval(value: tuple[float, float, float] | None) -> str:
     """A figure with its interval."""
     return "-" if value is None else f"{value[0]:.3f} ({value[1]:.3f}-{value[2]:.3f})"
+
+
+def cell(place: tuple[str, str, float, int]) -> str:
+    """Trace, fleet, start, tokens per step."""
+    trace, fleet, lead_s, tokens = place
+    return f"{trace} {fleet} {lead_s:.0f} s {tokens}"

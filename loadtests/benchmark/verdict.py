@@ -10,7 +10,7 @@ from statistics import mean
 
 import numpy as np
 
-from loadtests.benchmark import bootstrap
+from loadtests.benchmark import bootstrap, text
 from loadtests.benchmark.rows import CEILING, FLUID, HINDSIGHT, OURS, Row
 
 CLOSE = 0.002  # attainment within this of what is compared with counts as equal
@@ -81,8 +81,7 @@ class Comparison:
     @property
     def name(self) -> str:
         """Trace, fleet, start, tokens per step."""
-        trace, fleet, lead_s, tokens = self.ours.first.cell
-        return f"{trace} {fleet} {lead_s:.0f} s {tokens}"
+        return text.cell(self.ours.first.cell)
 
     def _reference(self, name: str) -> Row | None:
         return next((row for row in self.references if row.policy == name), None)
