@@ -77,6 +77,7 @@ REPLICAS = [
     "instances",
     "value",
 ]
+UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 AGO_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 

@@ -9,6 +9,7 @@ from typing import Any
 from autoscaler import __version__
 from autoscaler.backtest.results import Advice, Findings
 from autoscaler.backtest.sentences import headline
+from autoscaler.backtest.settings_to_paste import values
 from autoscaler.simulation.comparison import Outcome
 
 FORMAT, VERSION = "llm-autoscaler/backtest", 1
@@ -68,6 +69,7 @@ def document(findings: Findings) -> dict[str, Any]:
             "output_tokens_per_s": _rounded(findings.load.output_tokens_per_s),
         },
         "advice": [_advice(one, findings) for one in findings.advice],
+        "recommended": values(findings),
         "warnings": list(findings.warnings),
     }
 

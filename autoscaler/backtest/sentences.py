@@ -43,7 +43,15 @@ def headline(findings: Findings) -> str:
     money = findings.money(abs(saved))
     amount = f"{abs(saved):,.1f} GPU-hours{f' or {money:,.2f}' if money is not None else ''}"
     than = "what ran" if reference.player.kind is Kind.RAN else f"the fewest constant replicas ({reference.knobs})"
-    return (
+    sentence = (
         f"{text}: {amount} ({abs(change):.0%}) {'less' if saved >= 0.0 else 'MORE'} than {than}, "
         f"which attain{'ed' if reference.player.kind is Kind.RAN else ''} {other.attainment:.2%}."
     )
+    if reference.player.kind is Kind.RAN and other.attainment < min(asked, ours.attainment):
+        constant = next((one for one in findings.outcomes if one.player.kind is Kind.CONSTANT), None)
+        if constant is not None:
+            sentence += (
+                f" What ran missed the objective: the fewest constant replicas that meet it ({constant.knobs}) cost "
+                f"{constant.score.gpu_hours:,.1f} GPU-hours."
+            )
+    return sentence

@@ -49,8 +49,10 @@ async def read_prometheus(
     async with Prometheus(asked.url, asked.token_file) as api:
         one, found = await _profile(api, asked)
         series = await api.range(_selector(_names(one), asked.labels), asked.from_s, asked.until_s, asked.step_s, watch)
+        # Of one name: timestamp() drops names, and series whose labels are then the same are an error.
+        mark = next(normal(name) for name in found if normal(name) in map(normal, one.marks))
         newest = await api.range(
-            f"max(timestamp({_selector([normal(mark) for mark in one.marks], asked.labels)}))",
+            f"max(timestamp({_selector([mark], asked.labels)}))",
             asked.from_s, asked.until_s, asked.step_s,
         )  # fmt: skip
         ran: list[Series] = []
@@ -133,7 +135,7 @@ async def _profile(api: Prometheus, asked: Asked) -> tuple[Profile, list[str]]:
 
 def _telling(names: list[str]) -> list[str]:
     """The names that most look like a model server's, at most NAMED."""
-    words = ("token", "request", "queue", "cache", "infer", "llm")
+    words = ("llm", "token", "infer", "request")
     order = sorted(names, key=lambda name: (not any(word in name.lower() for word in words), name))
     return [*order[:NAMED], *(["..."] if len(order) > NAMED else [])]
 

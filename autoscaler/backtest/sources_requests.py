@@ -11,7 +11,17 @@ from typing import IO
 
 import numpy as np
 
-from autoscaler.backtest.columns import ARRIVAL, REPLICAS, UNITS, Columns, iso_s, pick, pick_columns, unit_of
+from autoscaler.backtest.columns import (
+    ARRIVAL,
+    REPLICAS,
+    UNIT_WORDS,
+    UNITS,
+    Columns,
+    iso_s,
+    pick,
+    pick_columns,
+    unit_of,
+)
 from autoscaler.backtest.history import Gap, Plan, Told
 from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.simulation.engines import Floats
@@ -23,23 +33,16 @@ MOST_PROBLEMS = 50  # listed one by one; the rest is counted
 SILENT_REQUESTS, SILENT_S, AROUND_S = 200.0, 300.0, 600.0
 
 Table = dict[str, list[str]]
+Requests = tuple[Columns, Floats, Floats, Floats, str]  # arrivals, prompts, outputs, and how times were understood
 
 
 def read_requests(path: Path, *, unit: str | None = None, idle_gaps: bool = False) -> Told:
     """Read a file of requests. Raises ConfigError with every problem of the file at once, by line."""
-    numbers, table, header = _read(path)
-    columns = pick_columns(header, "line 1")
-    if not isinstance(columns, Columns):
-        raise ConfigError(str(path), columns)
-    found: list[Problem] = []
-    arrival, how = _times(table[columns.arrival], numbers, columns.arrival, unit, found)
-    prompt = _numbers(table[columns.prompt], numbers, columns.prompt, found)
-    output = _numbers(table[columns.output], numbers, columns.output, found)
-    if not numbers and not found:
-        found.append(Problem("the file", "no rows", "one row per request"))
-    _refuse(path, found)
+    quick = _quickly(path, unit)
+    columns, arrival, prompt, output, how = quick if quick is not None else _carefully(path, unit)
+    lines = range(2, len(arrival) + 2) if quick is not None else _read(path)[0]
     warnings: list[str] = []
-    arrival, prompt, output = _sorted(arrival, prompt, output, numbers, warnings)
+    arrival, prompt, output = _sorted(arrival, prompt, output, lines, warnings)
     for name, values in (("prompt", prompt), ("output", output)):
         if empty := int((values < 1.0).sum()):
             warnings.append(f"{empty:,} requests have no {name} tokens: taken as one token.")
@@ -54,6 +57,40 @@ def read_requests(path: Path, *, unit: str | None = None, idle_gaps: bool = Fals
         arrival, prompt, output, float(arrival[0]), float(arrival[-1] + between_s), gaps, facts=facts,
         warnings=tuple(warnings),
     )  # fmt: skip
+
+
+def _quickly(path: Path, unit: str | None) -> Requests | None:
+    """A plain CSV of numbers in one go, three times as fast; None: it is something else, or something is wrong."""
+    try:
+        with _open(path) as file:
+            header = [name.strip() for name in next(csv.reader([file.readline()]), [])]
+            columns = pick_columns(header, "line 1")
+            if not isinstance(columns, Columns):
+                return None
+            places = [header.index(name) for name in (columns.arrival, columns.prompt, columns.output)]
+            table = np.loadtxt(file, delimiter=",", usecols=places, comments=None, quotechar='"', ndmin=2)
+    except (ValueError, OSError, EOFError, UserWarning):
+        return None
+    if not len(table) or not bool(np.isfinite(table).all()) or bool((table[:, 1:] < 0.0).any()):
+        return None
+    unit = unit_of(columns.arrival, float(table[:, 0].max()), unit)
+    return columns, table[:, 0] * UNITS[unit], table[:, 1].copy(), table[:, 2].copy(), UNIT_WORDS[unit]
+
+
+def _carefully(path: Path, unit: str | None) -> Requests:
+    """Row by row. Raises ConfigError with every problem of the file."""
+    numbers, table, header = _read(path)
+    columns = pick_columns(header, "line 1")
+    if not isinstance(columns, Columns):
+        raise ConfigError(str(path), columns)
+    found: list[Problem] = []
+    arrival, how = _times(table[columns.arrival], numbers, columns.arrival, unit, found)
+    prompt = _numbers(table[columns.prompt], numbers, columns.prompt, found)
+    output = _numbers(table[columns.output], numbers, columns.output, found)
+    if not numbers and not found:
+        found.append(Problem("the file", "no rows", "one row per request"))
+    _refuse(path, found)
+    return columns, arrival, prompt, output, how
 
 
 def read_replicas_ran(path: Path, unit: str | None = None) -> Plan:
@@ -178,8 +215,7 @@ def _times(
         return _iso_times(texts, lines, column, found), "ISO 8601, UTC where no zone is given"
     values = _numbers(texts, lines, column, found, least=-np.inf)
     unit = unit_of(column, float(values.max()) if len(values) else 0.0, unit)
-    words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
-    return values * UNITS[unit], words
+    return values * UNITS[unit], UNIT_WORDS[unit]
 
 
 def _iso_times(texts: list[str], lines: list[int], column: str, found: list[Problem]) -> Floats:
@@ -210,7 +246,7 @@ def _numbers(texts: list[str], lines: list[int], column: str, found: list[Proble
 
 
 def _sorted(
-    arrival: Floats, prompt: Floats, output: Floats, lines: list[int], warnings: list[str]
+    arrival: Floats, prompt: Floats, output: Floats, lines: Sequence[int], warnings: list[str]
 ) -> tuple[Floats, Floats, Floats]:
     back = np.nonzero(np.diff(arrival) < 0.0)[0]
     if not len(back):

@@ -102,6 +102,10 @@ class FakePrometheus:
             values = [(t, found) for t in times if (found := one.at(t)) is not None]
             rows.append((one.labels, [(t, sample) for t, sample in values]))
         if query.startswith("max(timestamp("):
+            nameless = [tuple(sorted({**labels, "__name__": ""}.items())) for labels, values in rows if values]
+            if len(nameless) != len(set(nameless)):
+                error = "vector cannot contain metrics with the same labelset"
+                return web.json_response({"status": "error", "errorType": "execution", "error": error}, status=422)
             newest = {t: max((s[0] for _, values in rows for u, s in values if u == t), default=None) for t in times}
             result = [{"metric": {}, "values": [[t, str(v)] for t, v in newest.items() if v is not None]}]
         elif query.startswith("sum("):
