@@ -33,9 +33,9 @@ def write(folder: Path, name: str, minutes: float, rate_rps: float) -> None:
         file.write("arrival_s,prompt_tokens,output_tokens\n" + "\n".join(lines) + "\n")
 
 
-def run(traces: Path, out: Path) -> list[dict[str, object]]:
-    arguments = ["benchmark", "--traces", str(traces), "--out", str(out), "--quick", "--jobs", "1"]
-    result = CliRunner().invoke(app, [*arguments, "--policies", "ours,static"])
+def run(traces: Path, out: Path, *options: str) -> list[dict[str, object]]:
+    arguments = ["benchmark", "--traces", str(traces), "--out", str(out), "--quick", "--jobs", "1", *options]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     rows: list[dict[str, object]] = json.loads((out / "results.json").read_text())
     return rows
@@ -43,20 +43,43 @@ def run(traces: Path, out: Path) -> list[dict[str, object]]:
 
 @pytest.mark.timeout(180)  # numba compiles once per machine
 def test_a_folder_of_traces_becomes_rows_once_and_the_same_rows_again(tmp_path: Path) -> None:
-    write(tmp_path, "even", 25.0, 5.0)
-    rows = run(tmp_path, tmp_path / "out")
+    write(tmp_path, "even", 12.0, 5.0)
+    some = ("--policies", "ours,static")
+    rows = run(tmp_path, tmp_path / "out", *some)
     assert all(set(row) == FIELDS for row in rows)
     names = {row["policy"] for row in rows}
     assert names == {"ours", "static", "clairvoyant-hindsight", "clairvoyant-fluid", "clairvoyant-ceiling"}
     assert {(row["fleet"], row["step_tokens"]) for row in rows} == {
         (fleet, tokens) for fleet in ("small", "large") for tokens in (2048, 512)
     }
-    assert run(tmp_path, tmp_path / "out") == rows  # nothing is run twice
-    assert sorted(map(str, run(tmp_path, tmp_path / "again"))) == sorted(map(str, rows))
-    for row in rows:
-        if row["policy"] == "clairvoyant-fluid":
-            cell = [r for r in rows if all(r[k] == row[k] for k in ("fleet", "step_tokens"))]
-            assert all(float(str(row["gpu_hours"])) <= float(str(r["gpu_hours"])) for r in cell)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "A quick run cannot show: starts of 30, 300 and 600 s" in text
+    assert "## Losing cases" in text
+    assert (tmp_path / "out" / "plots" / "gpu_hours_95.png").exists()
+    assert run(tmp_path, tmp_path / "out", *some) == rows  # nothing is run twice
+    assert sorted(map(str, run(tmp_path, tmp_path / "again", *some))) == sorted(map(str, rows))
+
+
+@pytest.mark.timeout(180)
+def test_a_peer_that_knows_no_attainment_is_run_once_for_all_and_odd_traces_are_fine(tmp_path: Path) -> None:
+    for name, lines in (("lonely", "3.5,100,10\n"), ("gap", "0.0,100,10\n1.0,50,5\n2000.0,80,1\n"), ("none", "")):
+        (tmp_path / f"{name}.csv").write_text("arrival_s,prompt_tokens,output_tokens\n" + lines)
+    rows = run(tmp_path, tmp_path / "out", "--policies", "static", "--asked", "0.95,0.99")
+    assert {row["trace"] for row in rows} == {"lonely", "gap"}
+    for one in (row for row in rows if row["policy"] == "static"):
+        same = {**one, "attainment_asked": 1.94 - float(str(one["attainment_asked"]))}
+        same["clairvoyant_gpu_hours"] = None
+        assert same in [{**row, "clairvoyant_gpu_hours": None} for row in rows]
+
+
+def test_rows_of_a_quick_run_and_of_a_whole_one_do_not_meet(tmp_path: Path) -> None:
+    write(tmp_path, "even", 2.0, 1.0)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kind.json").write_text("another")
+    arguments = ["benchmark", "--traces", str(tmp_path), "--out", str(tmp_path / "out"), "--quick"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "another" in result.output
 
 
 def test_an_unknown_policy_is_named_with_those_that_are_known(tmp_path: Path) -> None:
