@@ -131,12 +131,10 @@ def test_replicas_are_lost_when_they_are_missed_for_a_minute() -> None:
 
 def test_a_fault_may_cost_two_points() -> None:
     calm = {"undisturbed_attainment": 0.96, "undisturbed_gpu_hours": 10.0, "replicas_lost": 0}
-    some = [
-        row(OURS, 10.0, 0.945, fault="blackout", **calm),
-        row(OURS, 10.0, 0.93, fault="blackout", fleet="large", **calm),
-    ]
-    assert disturbed.answers(some) == [
-        "blackout: within 2 points of the undisturbed run in 1 of 2 cells (most lost: 3.0); replicas taken away by it in 0."
+    held, lost = (row(OURS, 10.0, attained, fault="blackout", **calm) for attained in (0.945, 0.93))
+    assert disturbed.answers([held, replace(lost, fleet="large")]) == [
+        "blackout: within 2 points of the undisturbed run in 1 of 2 cells (most lost: 3.0); "
+        "replicas taken away by it in 0."
     ]
 
 
