@@ -170,7 +170,9 @@ def backtest(
     tpot_s: Annotated[float, typer.Option(help="Limit on a request's mean time per output token.")] = 0.06,
     attainment: Annotated[float, typer.Option(help="Share of requests that must meet both.")] = 0.95,
     min_replicas: Annotated[int, typer.Option(help="Fewest replicas.")] = 1,
-    max_replicas: Annotated[int | None, typer.Option(help="Most replicas; default: twice what the peak needs.")] = None,
+    max_replicas: Annotated[
+        int | None, typer.Option(help="Most replicas; default: four times what the peak needs.")
+    ] = None,
     keep_warm_s: Annotated[float | None, typer.Option(help="Idle time before zero, where --min-replicas is 0.")] = None,
     policies: Annotated[
         str | None, typer.Option(help="Peers to play, comma-separated, or `all`; default: three that are common.")

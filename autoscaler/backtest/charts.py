@@ -86,7 +86,7 @@ def plot(
     rule: tuple[float, str] | None = None,
     title: str = "",
 ) -> str:
-    """Lines with axes and a key; `marks` are upright lines (times without data), `rule` a level one."""
+    """Lines with axes and a key; `marks` are upright lines (times without data), `rule` is a level one."""
     top = 1.0 if percent else max((y for line in lines for _, y in line.points), default=1.0) * 1.06 or 1.0
     x_of = Scale(span[0], span[1], LEFT, WIDTH - RIGHT)
     y_of = Scale(low, top, height - BOTTOM, TOP)
@@ -104,10 +104,11 @@ def plot(
             f"<title>{html.escape(label)}</title></line>"
         )
     if rule is not None:
-        parts.append(_rule(rule, y_of, WIDTH - RIGHT))
+        parts.append(_rule(y_of(rule[0])))
     parts += [path(line, x_of, y_of, low) for line in lines]
     parts.append("</svg>")
-    return f'{key([(line.label, line.colour) for line in lines])}<div class="plot">{"".join(parts)}</div>'
+    entries = [(line.label, line.colour) for line in lines] + ([(rule[1], "--rule")] if rule is not None else [])
+    return f'{key(entries)}<div class="plot">{"".join(parts)}</div>'
 
 
 def scatter(points: Sequence[Point], height: int, rule: tuple[float, str], names: tuple[str, str]) -> str:
@@ -124,7 +125,8 @@ def scatter(points: Sequence[Point], height: int, rule: tuple[float, str], names
         parts.append(f'<line class="grid" x1="{x_of(tick):.1f}" x2="{x_of(tick):.1f}" y1="{TOP}" y2="{floor:.1f}"/>')
         parts.append(f'<text x="{x_of(tick):.1f}" y="{floor + 17:.1f}" text-anchor="middle">{number(tick)}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{height - 6}" text-anchor="end">{html.escape(names[0])}</text>')
-    parts.append(_rule(rule, y_of, WIDTH - RIGHT))
+    parts.append(_rule(y_of(rule[0])))
+    parts.append(f'<text x="{LEFT + 8}" y="{y_of(rule[0]) - 5:.1f}">{html.escape(rule[1])}</text>')
     for point, (dx, dy) in zip(points, _beside(points, x_of, y_of), strict=True):
         x, y = x_of(point.x), y_of(point.y)
         parts.append(
@@ -160,12 +162,8 @@ def _level(y: float, label: str) -> str:
     )
 
 
-def _rule(rule: tuple[float, str], y_of: Scale, right: float) -> str:
-    y = y_of(rule[0])
-    return (
-        f'<line class="rule" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{right - 4}" y="{y - 5:.1f}" text-anchor="end">{html.escape(rule[1])}</text>'
-    )
+def _rule(y: float) -> str:
+    return f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
 
 
 def path(line: Line, x_of: Scale, y_of: Scale, low: float = 0.0) -> str:

@@ -28,7 +28,9 @@ from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.simulation.comparison import Kind, Outcome, Player
 from autoscaler.simulation.kernel import HAS_COMPILER
 
+DAY_S = 86_400.0
 WEEK_S = 7 * 86_400.0
+BOUND_SHARE = 0.02  # of the time at the most replicas, from which on it is said
 NO_COMPILER = (
     "numba is missing (pip install 'llm-autoscaler[lab]'): the simulation runs uncompiled, a hundred times slower."
 )
@@ -59,6 +61,10 @@ def read(settings: Settings, progress: Console) -> tuple[Told, str]:
         told, kind = read_requests(path, unit=settings.time_unit, idle_gaps=idle), "requests"
     if settings.replicas_ran is not None:
         ran = read_replicas_ran(settings.replicas_ran, settings.time_unit)
+        if ran[-1][0] < told.begin_s - DAY_S or ran[0][0] > told.end_s:
+            found = f"times from {ran[0][0]:,.0f} to {ran[-1][0]:,.0f} s"
+            expected = f"times of the history, {told.begin_s:,.0f} to {told.end_s:,.0f} s, on the same clock"
+            raise ConfigError(str(settings.replicas_ran), (Problem("the file", found, expected),))
         told = replace(told, ran=ran, ran_are_ready=settings.replicas_ran_are == "ready")
     return told, kind
 
@@ -125,6 +131,11 @@ def findings_of(told: History, settings: Settings, progress: Console) -> Finding
     assert ours is not None  # noqa: S101 -- only the search for constant fleets may find none
     if ours.score.attainment < asked:  # ours is held against a fleet that does as well, not better
         found["constant"] = run_task(field, Task("constant", constant.player, share=ours.score.attainment))
+    if (bounded := _bound_share(ours, built.scenario.max_replicas)) >= BOUND_SHARE:
+        warnings.append(
+            f"llm-autoscaler stood at the most replicas allowed ({built.scenario.max_replicas}) for {bounded:.0%} of "
+            "the time: --max-replicas may be too low for the objective."
+        )
     order = ("ours", "ran", "constant", *(one.name for one in built.peers), "bound")
     outcomes: tuple[Outcome, ...] = tuple(one for key in order if (one := found.get(key)) is not None)
     checks = [(candidate, one) for task, candidate in tried if (one := found[task.key]) is not None]
@@ -138,3 +149,7 @@ def findings_of(told: History, settings: Settings, progress: Console) -> Finding
         load_of(built.scenario, built.bins),
         tuple(warnings),
     )  # fmt: skip
+
+
+def _bound_share(ours: Outcome, most: int) -> float:
+    return sum(count >= most - 1e-6 for count in ours.paid) / max(1, len(ours.paid))

@@ -39,7 +39,7 @@ p{margin:.3rem 0 .8rem}.dim{color:var(--dim)}.lead{font-size:1.08rem;margin:1.2r
 .card span{color:var(--dim);font-size:.9rem}
 .good{color:var(--good)}.bad{color:var(--bad)}
 .warn{border-left:4px solid var(--output);background:var(--card);padding:.6rem .9rem;margin:.6rem 0;border-radius:4px}
-.scroll,.plot{overflow-x:auto}
+.scroll,.plot{overflow-x:auto}.plot+.keys{margin-top:1.2rem}
 svg{display:block;width:100%;min-width:620px;height:auto}svg text{fill:var(--dim);font-size:13px}
 svg text.mark{fill:var(--fg);font-weight:600}
 .grid{stroke:var(--grid)}.cut{stroke:var(--bad);stroke-dasharray:3 4;stroke-width:1.5}
@@ -252,7 +252,7 @@ def _replicas(findings: Findings) -> str:
         for one, colour in _shown(findings)
     ]
     note = '<p class="dim">Replicas paid for: loading, serving and draining. Policies shown: ours, what it is held '
-    note += "against, and the best peer.</p>"
+    note += "against, and the best peer: the cheapest that attains as much, else the one that attains most.</p>"
     return note + plot(lines, span, labels, 300, marks=cuts, title="Replicas over time")
 
 
@@ -273,7 +273,15 @@ def _attainment(findings: Findings) -> str:
     worst = min(y for line in lines for _, y in line.points)
     low = max(0.0, min(0.9, int(worst * 10.0) / 10.0))
     return "<h2>Attainment over time</h2>" + plot(
-        lines, span, labels, 240, percent=True, low=low, marks=cuts, rule=(asked, "asked"), title="Attainment by hour"
+        lines,
+        span,
+        labels,
+        240,
+        percent=True,
+        low=low,
+        marks=cuts,
+        rule=(asked, f"asked, {asked:.1%}"),
+        title="Attainment by hour",
     )
 
 

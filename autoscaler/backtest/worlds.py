@@ -18,7 +18,7 @@ from autoscaler.simulation.engines import Params
 from autoscaler.simulation.scenario import Scenario, Starts
 
 WARM_UP_S, WARM_UP_SHARE = 3600.0, 0.1  # not scored, for every policy alike: the shorter of the two
-CEILING = 2.0  # the most replicas over what the busiest ten minutes need, unless it is said
+CEILING = 4.0  # the most replicas over what the busiest ten minutes need, unless it is said
 LEAST_CEILING = 4
 CHART_BINS = 480
 # The planner decides every 5 s when live, a millisecond of this program each time. Over long histories it decides less

@@ -60,4 +60,4 @@ def held_tokens(trace: Trace) -> float:
 
 
 def _grained(tokens: float) -> int:
-    return max(LEAST_TOKENS, math.floor(tokens / GRAIN) * GRAIN)
+    return max(LEAST_TOKENS, round(tokens / GRAIN) * GRAIN)

@@ -134,6 +134,20 @@ def test_all_wrong_settings_are_told_at_once() -> None:
         assert part in told
 
 
+def test_what_ran_on_another_clock_is_refused(tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "requests.csv", small_trace(length_s=600.0))
+    (tmp_path / "ran.csv").write_text("time,replicas\n1700000000,4\n")
+    result = backtest(str(source), "--replicas-ran", str(tmp_path / "ran.csv"))
+    assert result.exit_code == 2
+    assert "on the same clock" in result.output
+
+
+def test_a_bound_that_binds_is_said(tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "requests.csv", small_trace())
+    result = backtest(str(source), *REPLICA, "--no-advice", "--policies", "static", "--max-replicas", "2")
+    assert "stood at the most replicas allowed (2)" in " ".join(result.output.split())
+
+
 def test_errors_end_with_2_and_keep_their_brackets(tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("arrival_s,prompt_tokens,output_tokens\n1,[bold],2\n2,2,2\n")
