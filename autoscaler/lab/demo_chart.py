@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from autoscaler.backtest.charts import Line, plot
 from autoscaler.lab.demo_record import Moment, Run
 from autoscaler.lab.demo_report import Summary
 from autoscaler.lab.demo_view import clock_text
 
-_WIDTH, _LEFT, _RIGHT = 960, 52, 16
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c2330;--dim:#6b7480;--grid:#e3e7ec;--asked:#d97706;--spec:#2563eb;
 --ready:#16a34a;--rate:#0891b2;--held:#dc2626;--card:#f6f8fa}
@@ -25,7 +24,8 @@ h1{font-size:1.4rem;margin:0}h2{font-size:1rem;margin:1.6rem 0 .4rem}p{color:var
 .card b{display:block;font-size:1.3rem}.card span{color:var(--dim);font-size:.85rem}
 svg{width:100%;height:auto;display:block}text{fill:var(--dim);font-size:12px}.grid{stroke:var(--grid)}
 .line{fill:none;stroke-width:2}
-.key{display:inline-block;width:1.2em;height:.3em;margin:0 .4em .2em 1em;border-radius:2px}
+.keys{display:flex;flex-wrap:wrap;gap:0 1.4em}
+.key{display:inline-block;width:1.2em;height:.3em;margin:0 .4em .2em 0;border-radius:2px}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 td,th{text-align:left;padding:.25rem .6rem .25rem 0;
 border-bottom:1px solid var(--grid);vertical-align:top}
@@ -33,73 +33,10 @@ th{color:var(--dim);font-weight:500}td:nth-child(-n+3){white-space:nowrap}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    label: str
-    colour: str  # CSS variable
-    points: Sequence[tuple[float, float]]
-    stepped: bool = False
-    filled: bool = False
-    dashed: bool = False  # drawn over another line that it often equals
-
-
-def _path(line: _Line, x_of: _Scale, y_of: _Scale) -> str:
-    parts: list[str] = []
-    last_y = 0.0
-    for i, (x, y) in enumerate(line.points):
-        if i and line.stepped:
-            parts.append(f"L{x_of(x):.1f},{y_of(last_y):.1f}")
-        parts.append(f"{'L' if i else 'M'}{x_of(x):.1f},{y_of(y):.1f}")
-        last_y = y
-    path = "".join(parts)
-    style = f"stroke:var({line.colour})" + (";stroke-dasharray:4 4" if line.dashed else "")
-    drawn = f'<path class="line" d="{path}" style="{style}"/>'
-    if line.filled and line.points:
-        base = y_of(0)
-        area = f"{path}L{x_of(line.points[-1][0]):.1f},{base:.1f}L{x_of(line.points[0][0]):.1f},{base:.1f}Z"
-        return f'<path d="{area}" style="fill:var({line.colour});opacity:.15"/>{drawn}'
-    return drawn
-
-
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    low: float
-    high: float
-    at_low: float
-    at_high: float
-
-    def __call__(self, value: float) -> float:
-        return self.at_low + (value - self.low) / (self.high - self.low or 1.0) * (self.at_high - self.at_low)
-
-
-def _ticks(high: float) -> list[float]:
-    for step in (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
-        if high / step <= 6:
-            return [step * i for i in range(int(high / step) + 1)]
-    return [0.0, high]
-
-
-def _plot(lines: Sequence[_Line], span: tuple[float, float], height: int, percent: bool = False) -> str:
-    """One plot with axes: time in minutes below, values on the left."""
-    top = 1.0 if percent else max([y for line in lines for _, y in line.points] + [1.0]) * 1.05
-    x_of = _Scale(span[0], span[1], _LEFT, _WIDTH - _RIGHT)
-    y_of = _Scale(0.0, top, height - 24, 8)
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">']
-    for tick in _ticks(top):
-        y = y_of(tick)
-        label = f"{tick:.0%}" if percent else f"{tick:g}"
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
-    minute = 0.0
-    while minute * 60 <= span[1]:
-        parts.append(f'<text x="{x_of(minute * 60):.1f}" y="{height - 6}" text-anchor="middle">{minute:g} min</text>')
-        minute += 5
-    parts += [_path(line, x_of, y_of) for line in lines]
-    parts.append("</svg>")
-    key = "".join(
-        f'<span class="key" style="background:var({line.colour})"></span>{html.escape(line.label)}' for line in lines
-    )
-    return f"<div>{key}</div>{''.join(parts)}"
+def _plot(lines: Sequence[Line], span: tuple[float, float], height: int, title: str, *, percent: bool = False) -> str:
+    """One plot over the trace's minutes."""
+    ticks = [(60.0 * minute, f"{minute} min") for minute in range(0, int(span[1] // 60.0) + 1, 5)]
+    return plot(lines, span, ticks, height, percent=percent, title=title)
 
 
 def write_chart(path: Path, run: Run, summary: Summary) -> None:
@@ -107,14 +44,14 @@ def write_chart(path: Path, run: Run, summary: Summary) -> None:
     moments = run.moments or [Moment(0, 0, 0, 0, 0, 0, 0, "", "")]
     span = (0.0, max(run.trace_s, moments[-1].at_s))
     replicas = [
-        _Line("ready", "--ready", [(m.at_s, m.ready) for m in moments], stepped=True, filled=True),
-        _Line("set by KEDA and HPA", "--spec", [(m.at_s, m.spec) for m in moments], stepped=True),
-        _Line("asked", "--asked", [(m.at_s, m.asked) for m in moments], stepped=True, dashed=True),
+        Line("ready", "--ready", [(m.at_s, m.ready) for m in moments], stepped=True, filled=True),
+        Line("set by KEDA and HPA", "--spec", [(m.at_s, m.spec) for m in moments], stepped=True),
+        Line("asked", "--asked", [(m.at_s, m.asked) for m in moments], stepped=True, dashed=True),
     ]
-    rate = [_Line("requests/s", "--rate", [(m.at_s, m.arrivals_rps) for m in moments], filled=True)]
-    held = [_Line("held while nothing was ready", "--held", [(m.at_s, m.held) for m in moments], filled=True)]
+    rate = [Line("requests/s", "--rate", [(m.at_s, m.arrivals_rps) for m in moments], filled=True)]
+    held = [Line("held while nothing was ready", "--held", [(m.at_s, m.held) for m in moments], filled=True)]
     minutes = [(start + 30, share) for start, share, _ in run.attainment_by_minute()]
-    share = [_Line("share of the minute's requests inside the objective", "--ready", minutes)]
+    share = [Line("share of the minute's requests inside the objective", "--ready", minutes)]
     cards = "".join(
         f'<div class="card"><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>'
         for name, value in _cards(summary)
@@ -130,9 +67,9 @@ def write_chart(path: Path, run: Run, summary: Summary) -> None:
 <p>{run.submitted:,} recorded requests of the Azure 2023 conversation trace; emulated 70B replicas on 4 A100 each;
 real sockets, real gRPC, {summary.acceleration:.1f} times faster than life.</p>
 <div class="cards">{cards}</div>
-<h2>Replicas</h2>{_plot(replicas, span, 260)}
-<h2>Load</h2>{_plot(rate, span, 180)}{_plot(held, span, 140)}
-<h2>Attainment</h2>{_plot(share, span, 160, percent=True)}
+<h2>Replicas</h2>{_plot(replicas, span, 260, "Replicas")}
+<h2>Load</h2>{_plot(rate, span, 180, "Requests per second")}{_plot(held, span, 140, "Requests held")}
+<h2>Attainment</h2>{_plot(share, span, 160, "Attainment by minute", percent=True)}
 <h2>Every scaling step</h2><table><tr><th>trace</th><th>replicas</th><th>by</th><th>reason</th></tr>{rows}</table>
 </html>
 """

@@ -19,7 +19,9 @@ TOKENS, SEQUENCES = "max_num_batched_tokens", "max_num_seqs"
 DECODES = 0.2
 LEAST_TOKENS = 64
 GRAIN = 64  # sizes of prefill kernels
-TIMES = (1.0, 1.5, 2.5, 5.0)
+# The formula holds for one load; a fuller fleet wants shorter steps, and shorter steps may be too short for the prompts
+# that come.
+TIMES = (0.75, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,12 @@ class Candidate:
 
 
 def candidates(params: Params, objective: Objective, trace: Trace) -> tuple[Candidate, ...]:
-    """Fewer tokens per step, by the limit on the time per output token and between it and now; and fewer sequences."""
+    """Fewer tokens per step, by the limit on the time per output token and around it; and fewer sequences."""
     left_s = objective.tpot_s - params.base_s
     if left_s <= 0.0 or not len(trace.arrival_s):
         return ()
     formula = left_s * (1.0 - DECODES) / params.prompt_token_s
-    # The formula's steps may be too short for the prompts that come: what lies between it and now is tried as well.
-    tokens = {
-        _grained(formula * times) for times in TIMES if times == 1.0 or formula * times < 0.75 * params.batched_tokens
-    }
+    tokens = {_grained(formula * times) for times in TIMES}
     found = [
         # vLLM refuses fewer tokens per step than sequences.
         Candidate(TOKENS, c, params._replace(batched_tokens=float(c), sequences=min(params.sequences, c)))

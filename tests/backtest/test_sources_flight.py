@@ -8,11 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoscaler.backtest.history import history
 from autoscaler.backtest.sources_flight import is_record, read_flight
 from autoscaler.core import Planner
 from autoscaler.core.errors import ConfigError
-from autoscaler.core.records import RoleObservation, ServiceId
+from autoscaler.core.records import Decision, Observation, RoleObservation, ServiceId
+from autoscaler.simulation.comparison import Kind, Player, play
+from autoscaler.simulation.engines import LLAMA_70B_A100X4
+from autoscaler.simulation.ours import Ours, spec_of
+from autoscaler.simulation.scenario import Scenario, Starts
+from autoscaler.simulation.score import score
+from autoscaler.simulation.world import World
 from autoscaler.telemetry.recorder import Recorder, RecordError
+from tests.backtest.histories import small_trace
 from tests.fakes.observations import CHAT, SPEC, Fleet
 
 OTHER = ServiceId("default", "other")
@@ -76,3 +84,36 @@ def test_one_of_several_services_is_to_be_chosen(tmp_path: Path) -> None:
 def test_a_folder_without_a_record_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no flight record"):
         read_flight(tmp_path, seed=1)
+
+
+class Recorded(Planner):
+    """A planner whose every tick is recorded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def observe(self, seen: Observation, now_s: float) -> Decision:
+        decision = super().observe(seen, now_s)
+        self.recorder.publish(seen, decision, 0.0)
+        return decision
+
+
+def test_a_recorded_service_comes_back_as_it_ran(tmp_path: Path) -> None:
+    """A simulated service of known truth is recorded; its record, replayed, attains and costs what it did."""
+    trace = small_trace(length_s=1800.0)
+    scenario = Scenario(trace, 300.0, 1800.0, LLAMA_70B_A100X4, Starts(45.0), initial_replicas=3, max_replicas=20)
+    recorder = Recorder(tmp_path, 64_000_000, pytest.fail)
+    run = World(scenario, 1).run(Ours(spec_of(scenario, "llama-3.1-70b/a100x4"), Recorded(recorder)))
+    recorder.close()
+    truth = score(run)
+
+    found = history("x", "flight record", read_flight(tmp_path, seed=1), 0.0)
+    assert len(found.trace.arrival_s) == pytest.approx(len(trace.arrival_s), rel=0.01)
+    assert found.trace.prompt_tokens.mean() == pytest.approx(trace.prompt_tokens.mean(), rel=0.03)
+    assert found.ran is not None
+    again = Player(Kind.RAN, "what ran", plan=found.ran)
+    played = play(again, replace(scenario, trace=found.trace), 1, (60.0, 30)).score
+    assert [count for _, count in found.ran] == [count for _, count in run.steps]
+    assert played.attainment == pytest.approx(truth.attainment, abs=0.03)
+    assert played.gpu_hours == pytest.approx(truth.gpu_hours, rel=0.01)
