@@ -108,6 +108,7 @@ def plot(
     parts += [path(line, x_of, y_of, low) for line in lines]
     parts.append("</svg>")
     entries = [(line.label, line.colour) for line in lines] + ([(rule[1], "--rule")] if rule is not None else [])
+    entries += [("no data, left out", "--bad")] if marks else []
     return f'{key(entries)}<div class="plot">{"".join(parts)}</div>'
 
 

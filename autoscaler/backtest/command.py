@@ -25,6 +25,7 @@ from autoscaler.backtest.sources_prometheus import Asked, read_prometheus
 from autoscaler.backtest.sources_requests import read_replicas_ran, read_requests
 from autoscaler.backtest.worlds import busiest, setup
 from autoscaler.core.errors import ConfigError, Problem
+from autoscaler.core.priors import GENERIC
 from autoscaler.simulation.comparison import Kind, Outcome, Player
 from autoscaler.simulation.kernel import HAS_COMPILER
 
@@ -111,6 +112,8 @@ def asked_of(settings: Settings, now_s: float) -> Asked:
 def findings_of(told: History, settings: Settings, progress: Console) -> Findings:
     """Simulate a history and find what there is to say."""
     warnings = list(told.warnings)
+    if settings.replica == GENERIC.key:
+        warnings.append("No replica is named (--replica): a generic one is played, and figures are rough.")
     if not HAS_COMPILER:
         warnings.append(NO_COMPILER)
         progress.print(f"warning: {NO_COMPILER}", highlight=False, markup=False, soft_wrap=True, style="yellow")

@@ -18,7 +18,8 @@ from autoscaler.simulation.engines import Params
 from autoscaler.simulation.scenario import Scenario, Starts
 
 WARM_UP_S, WARM_UP_SHARE = 3600.0, 0.1  # not scored, for every policy alike: the shorter of the two
-CEILING = 4.0  # the most replicas over what the busiest ten minutes need, unless it is said
+# The most replicas, unless it is said: so many times what the busiest ten minutes need, or the busiest minute.
+CEILING, BURST_CEILING, BURST_S = 4.0, 3.0, 60.0
 LEAST_CEILING = 4
 CHART_BINS = 480
 # The planner decides every 5 s when live, a millisecond of this program each time. Over long histories it decides less
@@ -75,8 +76,9 @@ def setup(history: History, settings: Settings) -> Setup:
     )
     need = loads(scenario)
     ran = asked_for(history, starts)
+    peak = max(CEILING * float(need.max()), BURST_CEILING * float(loads(scenario, BURST_S).max()))
     most = settings.max_replicas or max(
-        LEAST_CEILING, settings.min_replicas, math.ceil(CEILING * float(need.max())), *(n for _, n in ran or ())
+        LEAST_CEILING, settings.min_replicas, math.ceil(peak), *(n for _, n in ran or ())
     )
     first = ran[0][1] if ran else max(1, math.ceil(float(need[0]) - 1e-9))
     scenario = replace(
@@ -91,7 +93,7 @@ def setup(history: History, settings: Settings) -> Setup:
         f"{scenario.initial_replicas} replica{'s' if scenario.initial_replicas != 1 else ''}.",
     ]
     if settings.max_replicas is None:
-        facts.append(f"maxReplicas was not given: {most}, from the busiest ten minutes and what ran.")
+        facts.append(f"maxReplicas was not given: {most}, from the busiest minutes and what ran.")
     if period_s != LIVE_PERIOD_S:
         facts.append(f"The planner decides every {period_s:g} s here, live every {LIVE_PERIOD_S:g} s: for speed.")
     ours = Player(

@@ -82,10 +82,10 @@ def paid_replicas(lives: tuple[Life, ...], from_s: float, length_s: float, count
     return np.asarray(np.diff(sums) / length_s)
 
 
-def loads(scenario: Scenario) -> Floats:
-    """Replicas' worth of work that arrives, per ten minutes, at what a replica does inside the objective; a guess."""
+def loads(scenario: Scenario, over_s: float = LOAD_S) -> Floats:
+    """Replicas' worth of work that arrives, per span, at what a replica does inside the objective; a guess."""
     trace = scenario.trace
-    span_s = min(LOAD_S, scenario.end_s - scenario.from_s)
+    span_s = min(over_s, scenario.end_s - scenario.from_s)
     block = np.maximum(0, (trace.arrival_s - scenario.from_s) // span_s).astype(int)
     last = int((scenario.end_s - scenario.from_s) // span_s)
     sums = np.bincount(np.minimum(block, last), weights=work_s(scenario), minlength=last + 1)
