@@ -5,6 +5,7 @@ from __future__ import annotations
 from autoscaler.backtest.results import Findings
 from autoscaler.simulation.comparison import Kind, Outcome
 
+SAME = 0.005  # of the GPU-hours: no difference to speak of
 LIMITS = (
     "Every policy is played on the same requests in the same simulated cluster: pages as old as their scrapes, KEDA's "
     "polls, the HPA's syncs, starts that take their time, replicas that drain. GPU-hours count every replica from the "
@@ -43,10 +44,11 @@ def headline(findings: Findings) -> str:
     money = findings.money(abs(saved))
     amount = f"{abs(saved):,.1f} GPU-hours{f' or {money:,.2f}' if money is not None else ''}"
     than = "what ran" if reference.player.kind is Kind.RAN else f"the fewest constant replicas ({reference.knobs})"
-    sentence = (
-        f"{text}: {amount} ({abs(change):.0%}) {'less' if saved >= 0.0 else 'MORE'} than {than}, "
-        f"which attain{'ed' if reference.player.kind is Kind.RAN else ''} {other.attainment:.2%}."
-    )
+    against = f"{amount} ({abs(change):.0%}) {'less' if saved >= 0.0 else 'MORE'} than {than}"
+    if abs(change) < SAME:
+        against = f"as many as {than}"
+    did = "attained" if reference.player.kind is Kind.RAN else "attain"
+    sentence = f"{text}: {against}, which {did} {other.attainment:.2%}."
     if reference.player.kind is Kind.RAN and other.attainment < min(asked, ours.attainment):
         constant = next((one for one in findings.outcomes if one.player.kind is Kind.CONSTANT), None)
         if constant is not None:

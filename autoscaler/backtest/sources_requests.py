@@ -33,6 +33,8 @@ MOST_PROBLEMS = 50  # listed one by one; the rest is counted
 SILENT_REQUESTS, SILENT_S, AROUND_S = 200.0, 300.0, 600.0
 
 Table = dict[str, list[str]]
+# Line numbers, texts by column, the header, and the rows that are none.
+Read = tuple[list[int], Table, list[str], list[Problem]]
 Requests = tuple[Columns, Floats, Floats, Floats, str]  # arrivals, prompts, outputs, and how times were understood
 
 
@@ -79,11 +81,10 @@ def _quickly(path: Path, unit: str | None) -> Requests | None:
 
 def _carefully(path: Path, unit: str | None) -> Requests:
     """Row by row. Raises ConfigError with every problem of the file."""
-    numbers, table, header = _read(path)
+    numbers, table, header, found = _read(path)
     columns = pick_columns(header, "line 1")
     if not isinstance(columns, Columns):
-        raise ConfigError(str(path), columns)
-    found: list[Problem] = []
+        raise ConfigError(str(path), (*columns, *found[:MOST_PROBLEMS]))
     arrival, how = _times(table[columns.arrival], numbers, columns.arrival, unit, found)
     prompt = _numbers(table[columns.prompt], numbers, columns.prompt, found)
     output = _numbers(table[columns.output], numbers, columns.output, found)
@@ -95,12 +96,11 @@ def _carefully(path: Path, unit: str | None) -> Requests:
 
 def read_replicas_ran(path: Path, unit: str | None = None) -> Plan:
     """Read what ran: a file of (time, replicas). Raises ConfigError with every problem at once, by line."""
-    numbers, table, header = _read(path)
+    numbers, table, header, found = _read(path)
     time, count = pick(header, ARRIVAL), pick(header, REPLICAS)
     if time is None or count is None:
         expected = f"a time ({', '.join(ARRIVAL[:4])}) and a count ({', '.join(REPLICAS[:4])})"
         raise ConfigError(str(path), (Problem("line 1", f"columns {', '.join(header)[:200]}", expected),))
-    found: list[Problem] = []
     at_s, _ = _times(table[time], numbers, time, unit, found)
     counts = _numbers(table[count], numbers, count, found)
     if not found:
@@ -142,8 +142,8 @@ def _open(path: Path) -> IO[str]:
     )
 
 
-def _read(path: Path) -> tuple[list[int], Table, list[str]]:
-    """Line numbers, texts by column, and the header."""
+def _read(path: Path) -> Read:
+    """A file as a table of texts."""
     try:
         with _open(path) as file:
             first = file.readline()
@@ -155,25 +155,22 @@ def _read(path: Path) -> tuple[list[int], Table, list[str]]:
         raise ConfigError(str(path), (Problem("the file", text, "a readable CSV or JSONL file"),)) from None
 
 
-def _csv(path: Path, file: Iterable[str]) -> tuple[list[int], Table, list[str]]:
+def _csv(path: Path, file: Iterable[str]) -> Read:
     reader = csv.reader(file)
     header = [name.strip() for name in next(reader, [])]
     if not header or all(_is_number(name) for name in header):
-        found = ", ".join(header)[:80] or "nothing"
-        raise ConfigError(str(path), (Problem("line 1", found, "a header that names the columns"),))
-    rows = list(reader)
-    short = [Problem(f"line {i}", f"{len(row)} columns", f"{len(header)}") for i, row in enumerate(rows, 2)
-             if row and len(row) < len(header)]  # fmt: skip
-    _refuse(path, short)
-    numbers = list(range(2, len(rows) + 2))
-    if not all(rows):
-        kept = [(i, row) for i, row in zip(numbers, rows, strict=True) if row]
-        numbers, rows = [i for i, _ in kept], [row for _, row in kept]
-    turned: Sequence[tuple[str, ...]] = list(zip(*rows, strict=False)) or [()] * len(header)
-    return numbers, {name: list(column) for name, column in zip(header, turned, strict=False)}, header
+        names = ", ".join(header)[:80] or "nothing"
+        raise ConfigError(str(path), (Problem("line 1", names, "a header that names the columns"),))
+    rows = [(i, row) for i, row in enumerate(reader, 2) if row]
+    found = [Problem(f"line {i}", f"{len(row)} columns", f"{len(header)}") for i, row in rows if len(row) < len(header)]
+    numbers = [i for i, row in rows if len(row) >= len(header)]
+    turned: Sequence[tuple[str, ...]] = list(
+        zip(*(row for _, row in rows if len(row) >= len(header)), strict=False)
+    ) or [()] * len(header)
+    return numbers, {name: list(column) for name, column in zip(header, turned, strict=False)}, header, found
 
 
-def _json_lines(path: Path, file: Iterable[str]) -> tuple[list[int], Table, list[str]]:
+def _json_lines(path: Path, file: Iterable[str]) -> Read:
     numbers: list[int] = []
     rows: list[dict[str, object]] = []
     found: list[Problem] = []
@@ -189,9 +186,10 @@ def _json_lines(path: Path, file: Iterable[str]) -> tuple[list[int], Table, list
             continue
         numbers.append(i)
         rows.append(row)
-    _refuse(path, found)
+    if not rows:
+        _refuse(path, found)
     header = list(rows[0]) if rows else []
-    return numbers, {name: [str(row.get(name, "")) for row in rows] for name in header}, header
+    return numbers, {name: [str(row.get(name, "")) for row in rows] for name in header}, header, found
 
 
 def _is_number(text: str) -> bool:

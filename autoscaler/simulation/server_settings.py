@@ -7,7 +7,6 @@ make a request miss it. Law: candidates only; a simulation of the history decide
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from autoscaler.core.records import Objective

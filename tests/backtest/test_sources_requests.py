@@ -76,7 +76,7 @@ def test_json_lines_and_gzip_are_told_by_their_contents(tmp_path: Path) -> None:
 
 
 def test_all_problems_of_a_file_are_told_at_once_by_line(tmp_path: Path) -> None:
-    text = "arrival_s,prompt_tokens,output_tokens\n0,1,1\nx,1,1\n2,-3,1\n3,1,\n4,nan,inf\n"
+    text = "arrival_s,prompt_tokens,output_tokens\n0,1,1\nx,1,1\n2,-3,1\n3,1,\n4,nan,inf\n\n5,6\n"
     with pytest.raises(ConfigError) as caught:
         read_requests(written(tmp_path, text))
     lines = [(problem.path, problem.found) for problem in caught.value.problems]
@@ -86,6 +86,7 @@ def test_all_problems_of_a_file_are_told_at_once_by_line(tmp_path: Path) -> None
         ("line 5", "output_tokens ''"),
         ("line 6", "prompt_tokens 'nan'"),
         ("line 6", "output_tokens 'inf'"),
+        ("line 8", "2 columns"),
     ]
 
 
