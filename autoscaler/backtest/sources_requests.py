@@ -35,14 +35,13 @@ SILENT_REQUESTS, SILENT_S, AROUND_S = 200.0, 300.0, 600.0
 Table = dict[str, list[str]]
 # Line numbers, texts by column, the header, and the rows that are none.
 Read = tuple[list[int], Table, list[str], list[Problem]]
-Requests = tuple[Columns, Floats, Floats, Floats, str]  # arrivals, prompts, outputs, and how times were understood
+# Arrivals, prompts, outputs, how times were understood, and line numbers.
+Requests = tuple[Columns, Floats, Floats, Floats, str, Sequence[int]]
 
 
 def read_requests(path: Path, *, unit: str | None = None, idle_gaps: bool = False) -> Told:
     """Read a file of requests. Raises ConfigError with every problem of the file at once, by line."""
-    quick = _quickly(path, unit)
-    columns, arrival, prompt, output, how = quick if quick is not None else _carefully(path, unit)
-    lines = range(2, len(arrival) + 2) if quick is not None else _read(path)[0]
+    columns, arrival, prompt, output, how, lines = _quickly(path, unit) or _carefully(path, unit)
     warnings: list[str] = []
     arrival, prompt, output = _sorted(arrival, prompt, output, lines, warnings)
     for name, values in (("prompt", prompt), ("output", output)):
@@ -76,7 +75,14 @@ def _quickly(path: Path, unit: str | None) -> Requests | None:
     if not len(table) or not bool(np.isfinite(table).all()) or bool((table[:, 1:] < 0.0).any()):
         return None
     unit = unit_of(columns.arrival, float(table[:, 0].max()), unit)
-    return columns, table[:, 0] * UNITS[unit], table[:, 1].copy(), table[:, 2].copy(), UNIT_WORDS[unit]
+    return (
+        columns,
+        table[:, 0] * UNITS[unit],
+        table[:, 1].copy(),
+        table[:, 2].copy(),
+        UNIT_WORDS[unit],
+        range(2, len(table) + 2),
+    )
 
 
 def _carefully(path: Path, unit: str | None) -> Requests:
@@ -91,7 +97,7 @@ def _carefully(path: Path, unit: str | None) -> Requests:
     if not numbers and not found:
         found.append(Problem("the file", "no rows", "one row per request"))
     _refuse(path, found)
-    return columns, arrival, prompt, output, how
+    return columns, arrival, prompt, output, how, numbers
 
 
 def read_replicas_ran(path: Path, unit: str | None = None) -> Plan:
