@@ -54,8 +54,12 @@ class Curve:
     rates_rps: Floats
     shares: Floats
     ttft_shares: Floats
+    tpot_shares: Floats
     saturation_rps: float  # at full batch, objective or not: how fast a backlog is worked off
+    clearing_rps: float  # the same, where prompts fill the steps before sequences fill the batch
     running: Floats
+    request_s: float  # step time one request adds over its life
+    step_most_s: float  # the longest step: as many prompt tokens as fit
 
     def share(self, rate_rps: float) -> float:
         """The share at a rate; 0 from saturation on."""
@@ -88,7 +92,8 @@ def curve(step: StepModel, limits: Limits, mix: Mix, objective: Objective, repli
     request_s = step.prompt_token_s * prompt + outputs.mean * per_running_s
     most = max(1.0, min(limits.sequences, KV_USABLE * limits.kv_tokens / max(1.0, mix.holds)))
     saturation_rps = most / (outputs.mean * step.base_s + most * request_s)
-    rates = saturation_rps * np.linspace(0.02, 1.0, POINTS)
+    clearing_rps = min(saturation_rps, _prefill_rps(step, limits, mix, most, per_running_s))
+    rates = clearing_rps * np.linspace(0.02, 1.0, POINTS)
     slack = np.maximum(1e-6, 1.0 - rates * request_s)
     step_s = step.base_s / slack
     running = rates * outputs.mean * step_s
@@ -97,7 +102,15 @@ def curve(step: StepModel, limits: Limits, mix: Mix, objective: Objective, repli
     tpot = _tpot_shares(step, limits, mix, objective, replicas, rates, step_s, running, decode_s, full_s)
     ttft = _ttft_shares(limits, mix, objective, replicas, rates, step_s, running, full_s)
     shares = np.minimum.accumulate(tpot * ttft)
-    return Curve(rates, shares, ttft, saturation_rps, running)
+    return Curve(rates, shares, ttft, tpot, saturation_rps, clearing_rps, running, request_s, float(full_s.max()))
+
+
+def _prefill_rps(step: StepModel, limits: Limits, mix: Mix, most: float, per_running_s: float) -> float:
+    """Requests per second with every step full of tokens: each adds its prompt, and its output over as many steps."""
+    prompt, output = max(1.0, mix.prompts.mean * (1.0 - mix.cached_share)), mix.outputs.mean
+    running = min(most, limits.batched_tokens * output / (prompt + output))
+    prefill = max(1.0, limits.batched_tokens - running)
+    return prefill / prompt / (step.base_s + running * per_running_s + step.prompt_token_s * prefill)
 
 
 def _tpot_shares(
@@ -171,7 +184,7 @@ def _ttft_shares(
 
 def _gamma_cdf(x: Floats, mean: Floats, variance: Floats) -> Floats:
     """The gamma distribution by Wilson and Hilferty's cube root, the normal by tanh (error below 3e-4)."""
-    shape = mean * mean / variance
+    shape = np.maximum(1e-9, mean * mean / variance)
     root = np.cbrt(np.maximum(x, 0.0) / np.maximum(mean, 1e-12))
     z = (root - (1.0 - 1.0 / (9.0 * shape))) * 3.0 * np.sqrt(shape)
     return np.asarray(0.5 * (1.0 + np.tanh(0.7978845608 * (z + 0.044715 * z**3))))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 
 from autoscaler.core.capacity import Curve, Mix, curve
 from autoscaler.core.priors import Limits, StepModel, prior
@@ -21,6 +22,8 @@ ASSUMED_PROMPT, ASSUMED_OUTPUT = (
 )  # until sizes were seen: near the Azure 2023 conversation mix (1246, 204)
 ASSUMED_CV2 = 1.0  # of Azure 2023 conversation and code: prompts 0.93, 0.94; outputs 0.65, 4.7
 LEAST_SIZES = 100.0  # requests: means of sizes with a squared variation of 1 are then known within 10 %
+ENOUGH_SIZES = 12000.0  # requests: their mean is then known within 1 %, and a longer span would only lag
+LEAST_SPAN_S = 150.0
 FILLING = 0.8  # share of what began that still runs, beyond which outputs are not read
 GRID = 0.01
 SHARES_GRID = 3  # digits
@@ -41,9 +44,10 @@ def _grid_sizes(sizes: Sizes) -> Sizes:
     return Sizes(tuple(_grid(t) for t in sizes.tokens), tuple(round(s, SHARES_GRID) for s in sizes.shares))
 
 
-def mix_of(tracked: Tracked, now: float, role: str) -> tuple[Mix, bool]:
+def mix_of(tracked: Tracked, now: float, role: str, rate_rps: float = 0.0) -> tuple[Mix, bool]:
     """The sizes of recent requests, and whether they are assumed rather than measured."""
-    _, (begun, prompt, cached, generated, grown) = tracked.sizes.totals(now, tracked.sizes.span_s, 5)
+    span_s = min(tracked.sizes.span_s, max(LEAST_SPAN_S, ENOUGH_SIZES / max(1e-9, rate_rps)))
+    _, (begun, prompt, cached, generated, grown) = tracked.sizes.totals(now, span_s, 5)
     # What runs now has on average been through half of its output, and so had what ran when the window began.
     through = begun - 0.5 * grown
     # A fleet that fills at a wake-up has generated next to nothing yet: a hundred requests read as 2 tokens each.
@@ -55,8 +59,8 @@ def mix_of(tracked: Tracked, now: float, role: str) -> tuple[Mix, bool]:
     held = None
     if tracked.running_s > 0.0 and tracked.held_s > 0.0 and not assumed:
         held = _grid(max(0.25 * prompt_mean, tracked.held_s / tracked.running_s))
-    prompts = _grid_sizes(tracked.shapes.prompts.sizes(prompt_mean) or lognormal(prompt_mean, ASSUMED_CV2))
-    outputs = _grid_sizes(tracked.shapes.outputs.sizes(output_mean) or lognormal(output_mean, ASSUMED_CV2))
+    prompts = _grid_sizes(tracked.learned.shapes.prompts.sizes(prompt_mean) or lognormal(prompt_mean, ASSUMED_CV2))
+    outputs = _grid_sizes(tracked.learned.shapes.outputs.sizes(output_mean) or lognormal(output_mean, ASSUMED_CV2))
     if role == "prefill":
         return Mix(prompts, Sizes((1.0,), (1.0,)), cached_share), assumed
     if role == "decode":
@@ -69,28 +73,54 @@ def _curve(step: StepModel, limits: Limits, mix: Mix, objective: Objective, repl
     return curve(step, limits, mix, objective, replicas)
 
 
-def curve_of(tracked: Tracked, spec: RoleSpec, mix: Mix, objective: Objective, replicas: int) -> Curve:
-    """The curve of one replica among `replicas`: prior and what was learned, within the limits its page tells."""
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What the curve is worked out from, as it was a moment ago."""
+
+    at_s: float
+    step: StepModel
+    limits: Limits
+    mix: Mix
+    assumed: bool  # the sizes of requests are a guess
+
+    @property
+    def per_running_s(self) -> float:
+        """Step time that each running request adds to each step."""
+        return self.step.sequence_s + self.step.kv_token_s * self.mix.holds
+
+    @property
+    def prompt_weight_s(self) -> float:
+        """Step time that each prompt token of a request adds over its life."""
+        return self.step.prompt_token_s * (1.0 - self.mix.cached_share)
+
+    def curve(self, objective: Objective, replicas: int) -> Curve:
+        """The curve of one replica among `replicas`."""
+        near = float(replicas if replicas <= 4 else round(2.0 ** (round(2.0 * math.log2(replicas)) / 2.0)))
+        return _curve(self.step, self.limits, self.mix, objective, near)
+
+
+def fit(tracked: Tracked, spec: RoleSpec, rate_rps: float, now: float) -> Fitted:
+    """Prior and what was learned, within the limits that pages tell."""
     base = prior(spec.prior)
     limits = Limits(
-        tracked.kv_capacity_tokens or base.limits.kv_tokens,
-        tracked.max_running or base.limits.sequences,
-        float(spec.max_batched_tokens or tracked.batched_tokens or base.limits.batched_tokens),
+        tracked.learned.kv_capacity_tokens or base.limits.kv_tokens,
+        tracked.learned.max_running or base.limits.sequences,
+        float(spec.max_batched_tokens or tracked.learned.batched_tokens or base.limits.batched_tokens),
     )
     step = tracked.speed.model(base.step)
     step = StepModel(_grid(step.base_s), _grid(step.sequence_s), _grid(step.prompt_token_s), _grid(step.kv_token_s))
-    near = float(replicas if replicas <= 4 else round(2.0 ** (round(2.0 * math.log2(replicas)) / 2.0)))
-    return _curve(step, limits, mix, objective, near)
+    mix, assumed = mix_of(tracked, now, spec.role, rate_rps)
+    return Fitted(now, step, limits, mix, assumed)
 
 
 def learn_speed(tracked: Tracked, spec: RoleSpec, tick: Tick, tick_s: float) -> None:
     """Take what one tick tells of a step's length and of the KV tokens a request holds."""
-    fade = math.exp(-tick_s / HELD_FADE_S)
-    tracked.held_s = tracked.held_s * fade + tick.kv_token_s
-    tracked.running_s = tracked.running_s * fade + tick.running_s
+    added, fade = tick.added, math.exp(-tick_s / HELD_FADE_S)
+    tracked.held_s = tracked.held_s * fade + added.kv_token_s
+    tracked.running_s = tracked.running_s * fade + added.running_s
     # A prompt slows those that decode when it comes; the least-loaded replica it goes to has fewer than the mean.
-    fewer = (1.0 - 1.0 / max(1, len(tick.ready))) ** 2 * max(0.0, tick.prompt - tick.cached)
-    told = (tick_s, tick.itl_s, tick.itl_count, tick.sequences, tick.prompt_waits - fewer, tick.kv_read)
+    fewer = (1.0 - 1.0 / max(1, len(tick.ready))) ** 2 * max(0.0, added.prompt - added.cached)
+    told = (tick_s, added.itl_s, added.itl_count, added.sequences, added.prompt_waits - fewer, added.kv_read)
     tracked.steps = [before + now for before, now in zip(tracked.steps, told, strict=True)]
     seconds, spent_s, tokens, sequences, prompts, kv_read = tracked.steps
     if seconds < STEPS_S or tokens < LEAST_TOKENS:

@@ -1,69 +1,125 @@
-"""The factor between the rates of the capacity curve and those that pages show to be carried.
+"""The factors between the rates of the capacity curve and those that pages show to be carried.
 
-Law: one number, tracked by a Kalman filter along the curve's own slope. At a cliff a few good or bad minutes say little
-of the factor, because the share hangs on the rate's own noise; on a slope they say much; in an idle fleet nothing.
+Law: two numbers, one for first tokens and one for times per token, each tracked by a Kalman filter along the slope of
+the share that was to be expected: what came at each replica is played against the curve with three factors side by
+side, queues included. On a slope a minute says much of a factor, at a cliff little, in an idle fleet nothing.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from autoscaler.core.capacity import Curve
+from autoscaler.core.demand import Floats
+from autoscaler.core.rehearsal import Carried, tpot_share, ttft_share
 
 CHUNK_S = 60.0  # shares are compared minute by minute
 LEAST_REQUESTS = 40.0  # in a chunk
 FIRST_SPREAD = 0.12  # of ln(factor): the closed form against the step-level simulation, see docs/design.md
-DRIFT_PER_S = 0.08**2 / 3600.0
-RATE_SPREAD = 0.05  # of ln(rate): imbalance and shift within a chunk
+DRIFT_PER_S = 0.04**2 / 3600.0
 OVERDISPERSION = 4.0  # misses come in clumps
 SHAPE_SPREAD = 0.004  # of a share: what buckets cannot tell
-BOUNDS = (0.5, 1.6)
+ASIDE = 0.06  # of ln(factor), either side: the slope is read off there
+SIDES = np.exp(np.array([-ASIDE, 0.0, ASIDE]))
+SMOOTH_S = 30.0  # a request's time per token is that of its life
+WAIT_MOST_S = 60.0
 
 
 @dataclass(slots=True)
-class Headroom:
-    """The factor, how sure it is, and the chunk in the making."""
+class Factor:
+    """One factor, how sure it is, and the chunk in the making."""
 
+    rate_spread: float  # of ln(rate): imbalance and shift within a chunk
+    low: float
+    high: float
     log: float = 0.0
     variance: float = FIRST_SPREAD**2
-    chunk_s: float = 0.0
-    arrived: float = 0.0
-    seconds: float = 0.0
+    expected: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # good requests, by factor
     requests: float = 0.0
     misses: float = 0.0
 
     @property
-    def factor(self) -> float:
+    def value(self) -> float:
         """Rates carried over rates of the curve."""
         return math.exp(self.log)
 
-    def drop(self) -> None:
-        """Forget the chunk in the making: it is not of a settled fleet."""
-        self.chunk_s = self.arrived = self.seconds = self.requests = self.misses = 0.0
+    def play(self, arrived: float, shares: Floats) -> None:
+        """Take the shares to be expected of what arrived, by factor."""
+        self.expected = [was + arrived * float(share) for was, share in zip(self.expected, shares, strict=True)]
 
-    def learn(
-        self, curve: Curve, arrived: float, seconds: float, requests: float, misses: float, tick_s: float
-    ) -> None:
-        """Take one tick of a settled fleet: arrivals, replica-seconds, requests judged, those outside the objective."""
-        self.chunk_s += tick_s
-        self.arrived += arrived
-        self.seconds += seconds
-        self.requests += requests
-        self.misses += misses
-        if self.chunk_s < CHUNK_S or self.requests < LEAST_REQUESTS or self.seconds <= 0.0:
-            return
-        self.variance = min(FIRST_SPREAD**2, self.variance + DRIFT_PER_S * self.chunk_s)
-        rate_rps = self.arrived / self.seconds / self.factor
-        expected = curve.share(rate_rps)
-        slope = curve.slope(rate_rps)
+    def drop(self) -> None:
+        """Forget the chunk in the making."""
+        self.requests = self.misses = 0.0
+        self.expected = [0.0, 0.0, 0.0]
+
+    def learn(self, arrived: float, seconds: float) -> None:
+        """Compare a whole chunk with what was to be expected."""
+        low, expected, high = (good / arrived for good in self.expected)
+        self.variance = min(FIRST_SPREAD**2, self.variance + DRIFT_PER_S * seconds)
+        slope = max(0.0, high - low) / (2.0 * ASIDE)
         miss = min(1.0, self.misses / self.requests)
         error = (1.0 - miss) - expected
         mean = 0.5 * (miss + 1.0 - expected)
         noise = OVERDISPERSION * max(mean * (1.0 - mean), 1.0 / self.requests) / self.requests
-        noise += SHAPE_SPREAD**2 + (slope * RATE_SPREAD) ** 2
+        noise += SHAPE_SPREAD**2 + (slope * self.rate_spread) ** 2
         gain = self.variance * slope / (slope * slope * self.variance + noise)
-        low, high = BOUNDS
-        self.log = min(math.log(high), max(math.log(low), self.log + gain * error))
+        self.log = min(math.log(self.high), max(math.log(self.low), self.log + gain * error))
         self.variance *= 1.0 - gain * slope
+        self.drop()
+
+
+@dataclass(slots=True)
+class Headroom:
+    """Both factors, and the queues they would have given."""
+
+    # The work that a step holds is known, so the queue's own rate is nearly right from the step model alone; and a
+    # queue that old replicas keep when new ones come is no sign of a slower server.
+    first: Factor = field(default_factory=lambda: Factor(0.15, 0.8, 1.15))
+    each: Factor = field(default_factory=lambda: Factor(0.05, 0.5, 1.6))
+    smooth_rps: float = 0.0
+    waits_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    chunk_s: float = 0.0
+    arrived: float = 0.0
+
+    @property
+    def carried(self) -> Carried:
+        """The factors as they are."""
+        return Carried(self.first.value, self.each.value)
+
+    def drop(self) -> None:
+        """Forget the chunk in the making: pages did not tell all of it."""
+        self.chunk_s = self.arrived = 0.0
+        self.first.drop()
+        self.each.drop()
+
+    def play(self, one: Curve, arrived: float, seconds: float, waiting: bool, tick_s: float, ttft_s: float) -> None:
+        """Take what came in one tick: `arrived` requests over `seconds` replica-seconds."""
+        if seconds <= 0.0:
+            return
+        each_rps = arrived / seconds
+        part = 1.0 - math.exp(-tick_s / SMOOTH_S)
+        self.smooth_rps = each_rps if self.smooth_rps <= 0.0 else self.smooth_rps + part * (each_rps - self.smooth_rps)
+        first = self.first.value * SIDES
+        # Where pages show no queue there is none, whatever a factor says.
+        before_s = np.array(self.waits_s) if waiting else np.zeros(3)
+        waits_s = np.clip(before_s + (each_rps / (first * one.clearing_rps) - 1.0) * tick_s, 0.0, WAIT_MOST_S)
+        self.waits_s = [float(wait) for wait in waits_s]
+        self.first.play(arrived, ttft_share(one, self.smooth_rps / first, 0.5 * (before_s + waits_s), ttft_s))
+        self.each.play(arrived, tpot_share(one, self.smooth_rps / (self.each.value * SIDES)))
+        self.arrived += arrived
+        self.chunk_s += tick_s
+
+    def learn(self, requests: float, late: float, slow: float) -> None:
+        """Take what pages told in the same tick: requests, those late, those slow; learn when a chunk is full."""
+        self.first.requests += requests
+        self.first.misses += late
+        self.each.requests += requests
+        self.each.misses += slow
+        if self.chunk_s < CHUNK_S or self.first.requests < LEAST_REQUESTS or self.arrived <= 0.0:
+            return
+        self.first.learn(self.arrived, self.chunk_s)
+        self.each.learn(self.arrived, self.chunk_s)
         self.drop()

@@ -294,8 +294,9 @@ class Planner:
             count = most
         if tick.duplicates:
             reasons.append(Reason("duplicates", f"{tick.duplicates} replicas are listed twice and counted once"))
-        if tick.discarded:
-            reasons.append(Reason("discarded", f"{tick.discarded} values on pages cannot be true and were left out"))
+        discarded = tick.discarded + tick.added.discarded
+        if discarded:
+            reasons.append(Reason("discarded", f"{discarded} values on pages cannot be true and were left out"))
         return RoleDecision(role.role, count, tuple(reasons))
 
     def _first_sight(self, spec: ServiceSpec, sized: Sized, now: float) -> bool:

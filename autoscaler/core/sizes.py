@@ -31,6 +31,11 @@ class Sizes:
         """Mean of the squares, tokens squared."""
         return sum(t * t * s for t, s in zip(self.tokens, self.shares, strict=True))
 
+    @property
+    def cv2(self) -> float:
+        """Squared coefficient of variation."""
+        return max(0.0, self.square / self.mean**2 - 1.0)
+
 
 def lognormal(mean: float, cv2: float) -> Sizes:
     """Eight equally likely sizes of a lognormal with a mean and a squared coefficient of variation."""

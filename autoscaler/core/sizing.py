@@ -5,30 +5,28 @@ Law: up at once and in one step, down only what has been surplus for its break-e
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, field
 
-from autoscaler.core.asking import Count, Price, asked_share, caution, count_for
+from autoscaler.core.asking import AIM_MISSES, lean
 from autoscaler.core.capacity import Curve
-from autoscaler.core.fitting import curve_of, learn_speed, mix_of
-from autoscaler.core.forecast import Forecast
+from autoscaler.core.demand import Demand
+from autoscaler.core.fitting import Fitted, fit, learn_speed
 from autoscaler.core.headroom import Headroom
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
 from autoscaler.core.series import SlidingMax
 from autoscaler.core.tracking import Tick, Tracked
+from autoscaler.core.trials import Trials
 
 SHORT_S, LONG_S = 60.0, 240.0
 REACT_S = 15.0  # the HPA's sync: what a decision waits for
 CLEAR_S = 10.0  # a backlog is worked off within this time
 BACKLOG_S = 0.5  # seconds of arrivals that may wait before it is a backlog
-# A surplus replica is kept this long. It is not idle: the share it adds is spent elsewhere, so the best is longer than
-# the break-even time of an idle one (240 + 2.2 L: 1.05 of the bound at 120 s starts where one lead time had 1.12).
-KEEP_S, KEEP_LEADS = 240.0, 2.2
-TOLERANCE = 0.1  # of the replicas there: a need nearer than that changes nothing
-CURVE_ROUNDS = 2  # one replica alone carries half of what it does among four: a count's own curve, not the former one's
-LEAST_RATE = 0.7  # of the rate at the objective: beyond it the last points cost more than they make up
-MADE_UP = 0.005  # of the share asked, before it is worth a reason
+REFIT_S = 30.0  # mix and step model are taken anew so often
+TOLERANCE = 0.1  # of the replicas there: a need nearer than that changes nothing,
+NEAR_SHARE = 0.02  # as long as the share is not so much less
+LEAST_COVERED_S = 5.0
+MADE_UP = 0.02  # of ln(rate), before it is worth a reason
 LEAST_STARTS_QUANTILE = 0.9
 
 
@@ -48,9 +46,10 @@ class RoleState:
     """Everything remembered of one role."""
 
     tracked: Tracked = field(default_factory=Tracked)
-    forecast: Forecast = field(default_factory=Forecast)
+    demand: Demand = field(default_factory=Demand)
     headroom: Headroom = field(default_factory=Headroom)
-    price: Price = field(default_factory=Price)
+    trials: Trials = field(default_factory=Trials)
+    fitted: Fitted | None = None
     wanted: SlidingMax = field(default_factory=SlidingMax)
     last_replicas: int = 0
     decided_at_s: float | None = None
@@ -68,24 +67,37 @@ def lead_time_s(tracked: Tracked, prior_s: float) -> float:
     return start_s + (quantile(tracked.reacts_s) if tracked.reacts_s else 0.0)
 
 
-def _learn_headroom(state: RoleState, tick: Tick, now_curve: Curve, objective: Objective, tick_s: float) -> None:
+def _learn_headroom(state: RoleState, tick: Tick, one: Curve, objective: Objective, tick_s: float) -> None:
     """Book what pages tell of attainment, and let the headroom learn from it."""
-    attained, told, serving = state.tracked.attained, tick.told, len(tick.ready)
+    attained, told, serving = state.tracked.learned.attained, tick.added.told, len(tick.ready)
     attained.fade(tick_s)
-    misses = attained.misses(told, objective)
+    misses = attained.misses(told, objective, one.step_most_s)
     if misses is not None:
         # Those that were held are booked already; at a wake-up their first tokens are the first that pages tell of.
         booked = min(attained.charged, told.firsts)
         attained.charged -= booked
         new = 1.0 - booked / told.firsts
-        attained.charge(misses * new, told.firsts * new, objective)
-    elif tick.seconds > 0.0 and tick.arrived > 0.0:
-        expected = now_curve.share(tick.arrived / tick.seconds / state.headroom.factor)
+        attained.charge(misses.either * new, told.firsts * new, objective)
+    elif not attained.told and tick.seconds > 0.0 and tick.arrived > 0.0:
+        expected = one.share(tick.arrived / tick.seconds / state.headroom.carried.each)
         attained.charge((1.0 - expected) * tick.arrived, tick.arrived, objective)
-    if tick.blind or not serving or tick.waiting > BACKLOG_S * state.rate_rps + 2.0 * serving:
+    if tick.blind or not serving:
         state.headroom.drop()
-    elif misses is not None:
-        state.headroom.learn(now_curve, tick.arrived, tick.seconds, told.firsts, misses, tick_s)
+        return
+    queued = tick.waiting > 1.0 * serving
+    state.headroom.play(one, max(0.0, tick.arrived), tick.seconds, queued, tick_s, objective.ttft_s)
+    if misses is not None:
+        state.headroom.learn(misses.requests, misses.late, misses.slow)
+
+
+def _rate(state: RoleState, now: float) -> float:
+    """Requests per second expected: the mean over the window of the rule that is followed."""
+    window_s = state.trials.rule.window_s
+    if window_s > LONG_S:
+        return state.demand.mean_rps(window_s) or 0.0
+    ((covered_s, arrived),) = state.tracked.arrivals.spans(now, (window_s,))
+    # Seconds without an entry are unknown, except that a window never covered in full counts by its span.
+    return arrived / max(covered_s, LEAST_COVERED_S) if covered_s > 0.0 else 0.0
 
 
 def size(
@@ -104,43 +116,53 @@ def size(
     """The replicas one role needs now; `held` requests wait outside, where `came` came since."""
     tracked = state.tracked
     learn_speed(tracked, spec, tick, tick_s)
-    mix, assumed = mix_of(tracked, now, spec.role)
-    one = curve_of(tracked, spec, mix, objective, max(1, len(tick.ready)))
-    one_of = functools.partial(curve_of, tracked, spec, mix, objective)
+    fitted = state.fitted
+    if fitted is None or fitted.assumed or now - fitted.at_s >= REFIT_S:
+        fitted = state.fitted = fit(tracked, spec, state.rate_rps, now)
+    mix = fitted.mix
+    if tick.until_s > tick.since_s:
+        sizes = (0.0, 0.0) if fitted.assumed else (mix.prompts.mean, mix.outputs.mean)
+        state.demand.add(tick.since_s, tick.until_s, max(0.0, tick.arrived), *sizes)
+    # What one replica carries hangs on how many share the load.
+    one = fitted.curve(objective, max(len(tick.ready), min(spec.max_replicas, state.last_replicas), 1))
     lead_s = lead_time_s(tracked, lead_prior_s)
-    rate_rps, factors = state.forecast.observe(tracked.arrivals, now, lead_s + REACT_S)
     _learn_headroom(state, tick, one, objective, tick_s)
-    if held_rps is not None:
-        rate_rps = held_rps
+    rate_rps = _rate(state, now) if held_rps is None else held_rps
     if held > 0.0 and lead_s > objective.ttft_s:
         # No server's page tells of requests held outside: they miss, about a lead time's worth of them.
-        tracked.attained.charge(came, came, objective)
-        tracked.attained.charged += came
+        tracked.learned.attained.charge(came, came, objective)
+        tracked.learned.attained.charged += came
     state.rate_rps = rate_rps
-    recent = tracked.attained.share(objective)
-    asked = asked_share(tracked.attained, objective, rate_rps, recent)
-    care = caution(tracked.attained, objective, rate_rps, recent)
-    factors = tuple(factor**care for factor in factors)
-    headroom = state.headroom.factor
-    count = Count(0, 1.0, 0.0)
-    if rate_rps > 0.0:
-        # What one replica carries hangs on how many share the load, so the curve is that of the answer.
-        one = one_of(max(len(tick.ready), min(spec.max_replicas, state.last_replicas), 1))
-        most_asked = min(asked, max(objective.attainment, one.share(LEAST_RATE * one.rate(objective.attainment))))
-        if tick_s > 0.0:
-            state.price.take(one, rate_rps, factors, most_asked, headroom, tick_s)
-        for _ in range(CURVE_ROUNDS):
-            count = count_for(one, rate_rps, factors, most_asked, headroom, spec.max_replicas, state.price)
-            one = one_of(max(1, min(spec.max_replicas, count.replicas)))
-    capacity_rps = rate_rps / count.real if count.real > 0.0 else one.rate(asked) * headroom
-    reasons = [_floor_reason(count, rate_rps, factors, asked, capacity_rps)]
-    floor = _near(count, tick, spec, reasons)
-    if asked > objective.attainment + MADE_UP:
-        text = f"requests missed before are made up for: {asked:.1%} is asked of those that follow"
-        reasons.append(Reason("make_up", text, (("asked", asked), ("owed", tracked.attained.owed))))
-    if assumed:
+    recent = tracked.learned.attained.share(objective, one.step_most_s)
+    asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)
+    leaning = lean(tracked.learned.attained, objective, rate_rps, recent)
+    carried = state.headroom.carried
+    base_rps = min(one.rate(objective.attainment) * carried.each, one.clearing_rps * carried.first)
+    weights_s = (fitted.prompt_weight_s, fitted.per_running_s)
+    state.trials.go_on(
+        state.demand,
+        one,
+        weights_s,
+        mix.prompts.cv2,
+        base_rps,
+        carried,
+        lead_s + REACT_S,
+        objective.ttft_s,
+        spec.max_replicas,
+        objective.attainment,
+        now,
+    )
+    capacity_rps, share = state.trials.aim(asked, one, base_rps, carried, leaning)
+    real = rate_rps / capacity_rps
+    floor = max(1, math.floor(real + state.trials.rule.rounding)) if rate_rps > 0.0 else 0
+    reasons = [_floor_reason(state, floor, real, share, asked, capacity_rps)]
+    floor = _near(state, floor, real, min(asked, share), base_rps, tick, spec, reasons)
+    if leaning < -MADE_UP:
+        text = f"{tracked.learned.attained.owed:.0f} requests too many missed the objective and are made up for"
+        reasons.append(Reason("make_up", text, (("owed", tracked.learned.attained.owed), ("lean", leaning))))
+    if fitted.assumed:
         reasons.append(Reason("assumed_mix", "request sizes are assumed: none was measured yet"))
-    wanted, backlog_reason = _with_backlog(floor, one, headroom, asked, tick, held, rate_rps, lead_s, now)
+    wanted, backlog_reason = _with_backlog(floor, one, capacity_rps, tick, held, rate_rps, lead_s, now)
     if backlog_reason:
         reasons.append(backlog_reason)
     wanted = max(wanted, _kept(state, tick, wanted, lead_s, now, reasons))
@@ -150,8 +172,8 @@ def size(
         prompt_tokens_mean=mix.prompts.mean,
         output_tokens_mean=mix.outputs.mean,
         capacity_rps=capacity_rps,
-        demand_replicas=rate_rps / capacity_rps,
-        forecast_replicas=count.real,
+        demand_replicas=real,
+        forecast_replicas=real,
         lead_time_s=lead_s,
         attainment=recent,
         backlog_requests=tick.waiting + held,
@@ -159,40 +181,50 @@ def size(
     return Sized(wanted, tuple(reasons), estimates, lead_s, rate_rps)
 
 
-def _floor_reason(
-    count: Count, rate_rps: float, factors: tuple[float, ...], asked: float, capacity_rps: float
-) -> Reason:
+def _floor_reason(state: RoleState, floor: int, real: float, share: float, asked: float, capacity_rps: float) -> Reason:
+    rule = state.trials.rule
     text = (
-        f"{rate_rps:.2f} req/s expected at {capacity_rps:.2f} a replica: {count.replicas} for {asked:.1%} of them, "
-        f"{count.real:.2f} before rounding"
+        f"{state.rate_rps:.2f} req/s over {rule.window_s:.0f} s at {capacity_rps:.2f} a replica: {floor} for "
+        f"{asked:.1%} of them, {real:.2f} before rounding"
     )
     numbers = (
-        ("rate_rps", rate_rps),
-        ("rate_low_rps", rate_rps * factors[0]),
-        ("rate_high_rps", rate_rps * factors[-1]),
+        ("rate_rps", state.rate_rps),
+        ("window_s", rule.window_s),
         ("capacity_rps", capacity_rps),
         ("asked", asked),
-        ("share", count.share),
-        ("forecast_replicas", count.real),
+        ("share", share),
+        ("forecast_replicas", real),
+        ("model_factor", state.headroom.each.value),
     )
     return Reason("floor", text, numbers)
 
 
-def _near(count: Count, tick: Tick, spec: RoleSpec, reasons: list[Reason]) -> int:
-    """The count, or what is there where that is near enough: noise of a tenth does not start replicas."""
+def _near(
+    state: RoleState,
+    floor: int,
+    real: float,
+    asked: float,
+    base_rps: float,
+    tick: Tick,
+    spec: RoleSpec,
+    reasons: list[Reason],
+) -> int:
+    """The count, or what is there where that gives nearly the same share: noise does not start replicas."""
     present = min(spec.max_replicas, len(tick.ready) + len(tick.coming))
-    if present == count.replicas or not present or abs(count.real / present - 1.0) > TOLERANCE:
-        return count.replicas
-    text = f"{count.real:.2f} are within {TOLERANCE:.0%} of the {present} there: no change"
-    reasons.append(Reason("near", text, (("present", float(present)), ("needed", count.real))))
+    if present == floor or not present or real < present * (1.0 - TOLERANCE) or real > present * (1.0 + TOLERANCE):
+        return floor
+    share = state.trials.share(state.rate_rps / present, base_rps)
+    if share is not None and share < asked - NEAR_SHARE:
+        return floor
+    text = f"{real:.2f} are within {TOLERANCE:.0%} of the {present} there: no change"
+    reasons.append(Reason("near", text, (("present", float(present)), ("needed", real))))
     return present
 
 
 def _with_backlog(
     floor: int,
     one: Curve,
-    headroom: float,
-    asked: float,
+    capacity_rps: float,
     tick: Tick,
     held: float,
     rate_rps: float,
@@ -209,7 +241,7 @@ def _with_backlog(
     serving_s = len(tick.ready) * lead_s + sum(min(lead_s, age_s) for age_s in ages_s)
     gathered = max(0.0, waiting + rate_rps * lead_s - one.saturation_rps * serving_s)
     # Beyond the rate inside the objective a replica still works off its queue, but nobody it serves meets the limits.
-    clearing_rps = max(1e-6, 0.5 * (one.rate(asked) * headroom + one.saturation_rps))
+    clearing_rps = max(1e-6, 0.5 * (capacity_rps + one.saturation_rps))
     needed = math.ceil((rate_rps + gathered / CLEAR_S) / clearing_rps - 1e-9)
     if needed <= floor:
         return floor, None
@@ -219,7 +251,7 @@ def _with_backlog(
 
 def _kept(state: RoleState, tick: Tick, wanted: int, lead_s: float, now: float, reasons: list[Reason]) -> int:
     """The count to keep on the way down: the most that was wanted within the time a surplus replica is kept."""
-    keep_s = KEEP_S + KEEP_LEADS * lead_s
+    keep_s = state.trials.rule.kept_s(lead_s)
     # Also what was wanted and has not come yet: dropping such wishes cost 0.5 points of attainment and saved nothing.
     most = state.wanted.push(now, wanted, keep_s)
     if tick.blind and state.last_replicas > most:

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from autoscaler.core.errors import AutoscalerError
 
 KIND = "llm-autoscaler/planner"
-VERSION = 1
+VERSION = 2
+ENDLESS = 1.7e308  # stands for infinity
 
 T = TypeVar("T")
 
@@ -55,6 +56,8 @@ def _plain(value: Any) -> Any:
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return ENDLESS if value > 0.0 else -ENDLESS  # the last bound of a histogram; JSON has no infinity
     if isinstance(value, dict):
         # A list of pairs keeps the order in which replicas came: sums stay bit-equal after a restore.
         return [[key, _plain(item)] for key, item in value.items()]
@@ -106,7 +109,7 @@ def _read_scalar(hint: Any, data: Any, path: str) -> Any:
     if hint is float and isinstance(data, (int, float)) and not isinstance(data, bool):
         if not math.isfinite(data):
             raise _misfit(path, data, "a finite number")
-        return float(data)
+        return math.copysign(math.inf, data) if abs(data) == ENDLESS else float(data)
     if hint in (int, bool, str) and type(data) is hint:
         return data
     raise _misfit(path, data, getattr(hint, "__name__", str(hint)))

@@ -1,4 +1,4 @@
-"""What the planner learns of speed, sizes, forecasts and headroom, each by its sentence."""
+"""What the planner learns of speed, sizes and headroom, and how far it leans, each by its sentence."""
 
 from __future__ import annotations
 
@@ -7,27 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from autoscaler.core.asking import AIM_MISSES, Price, asked_share, caution, count_for
+from autoscaler.core.asking import LEAN_BOUNDS, lean
 from autoscaler.core.attained import Attained, Told
 from autoscaler.core.capacity import Curve
-from autoscaler.core.forecast import Forecast
 from autoscaler.core.headroom import Headroom
 from autoscaler.core.histogram import Around
 from autoscaler.core.priors import prior
 from autoscaler.core.records import Histogram, Objective
-from autoscaler.core.series import Window
 from autoscaler.core.shapes import Shape, step_limit
 from autoscaler.core.speed import Speed
+from tests.fakes.curves import cliff, line
 
 T0 = 1_000_000.0
 GENERIC = prior("generic")
-
-
-def line(steepness: float) -> Curve:
-    """A share of 0.95 at 2 req/s that falls by `steepness` per unit of ln(rate)."""
-    rates = np.linspace(0.05, 8.0, 400)
-    shares = np.clip(0.95 - steepness * np.log(rates / 2.0), 0.0, 1.0)
-    return Curve(rates, shares, shares, 8.0, rates)
 
 
 def pages(attained: Attained, share: float, requests: float = 2000.0, seconds: float = 300.0) -> None:
@@ -101,51 +93,17 @@ def test_a_restarted_server_s_buckets_are_a_new_beginning() -> None:
     assert shape.counts == [305.0, 45.0]
 
 
-# --- forecast --------------------------------------------------------------------------------------------------------
-
-
-def fed(
-    rate: float, seconds: float, forecast: Forecast, window: Window, from_s: float
-) -> tuple[float, tuple[float, ...]]:
-    found: tuple[float, tuple[float, ...]] = (0.0, ())
-    for k in range(int(seconds / 5.0)):
-        now = from_s + 5.0 * (k + 1)
-        window.add(now - 5.0, now, 5.0 * rate)
-        found = forecast.observe(window, now, 120.0)
-    return found
-
-
-def test_a_steady_rate_narrows_the_forecast() -> None:
-    forecast, window = Forecast(), Window(600.0, 1.0)
-    rate, factors = fed(10.0, 3600.0, forecast, window, T0)
-    assert rate == pytest.approx(10.0)
-    assert factors[-1] - factors[0] < 0.04
-
-
-def test_on_a_ramp_the_next_forecast_leans_with_the_errors() -> None:
-    forecast, window = Forecast(), Window(600.0, 1.0)
-    for k in range(40):
-        _, factors = fed(10.0 * 1.05**k, 60.0, forecast, window, T0 + 60.0 * k)
-    assert sum(factors) / len(factors) > 1.05
-
-
-def test_no_trend_is_carried_past_its_end() -> None:
-    forecast, window = Forecast(), Window(600.0, 1.0)
-    for k in range(30):
-        fed(10.0 * 1.05**k, 60.0, forecast, window, T0 + 60.0 * k)
-    rate, _ = fed(40.0, 600.0, forecast, window, T0 + 1800.0)
-    assert rate == pytest.approx(40.0, rel=0.01)
-
-
 # --- headroom --------------------------------------------------------------------------------------------------------
 
 
-def learned(curve: Curve, share: float, rate_rps: float, minutes: int = 30) -> float:
+def learned(curve: Curve, share: float, rate_rps: float, minutes: int = 60) -> float:
+    """The factor on times per token after an hour of one rate and one share."""
     headroom = Headroom()
     for _ in range(12 * minutes):
         requests = 40.0 * rate_rps
-        headroom.learn(curve, requests, 40.0, requests, (1.0 - share) * requests, 5.0)
-    return headroom.factor
+        headroom.play(curve, requests, 40.0, waiting=False, tick_s=5.0, ttft_s=3.0)
+        headroom.learn(requests, 0.0, (1.0 - share) * requests)
+    return headroom.each.value
 
 
 def test_headroom_falls_where_pages_tell_fewer_good_requests_than_the_curve_and_rises_where_more() -> None:
@@ -161,69 +119,78 @@ def test_an_idle_fleet_that_meets_every_limit_proves_nothing() -> None:
 
 def test_a_bad_minute_at_a_cliff_moves_the_factor_by_little() -> None:
     # Plain integral feedback read 0.6 of the share as a factor of 0.6 and oscillated.
-    headroom, cliff = Headroom(), line(6.0)
-    headroom.learn(cliff, 4800.0, 2400.0, 4800.0, 0.4 * 4800.0, 60.0)
-    assert 0.90 < headroom.factor < 0.99
+    headroom, steep = Headroom(), cliff(4.0)
+    headroom.play(steep, 9360.0, 2400.0, waiting=True, tick_s=60.0, ttft_s=3.0)
+    headroom.learn(9360.0, 0.4 * 9360.0, 0.0)
+    assert 0.90 < headroom.first.value <= 1.0
+    assert headroom.each.value == 1.0
 
 
-# --- what is asked ---------------------------------------------------------------------------------------------------
+def test_requests_that_wait_while_a_queue_drains_are_expected_to_be_late() -> None:
+    # A minute at 1.2 of what a replica clears leaves 12 s of queue: that all of the next one are late says nothing new.
+    headroom, steep = Headroom(), cliff(4.0)
+    for rate_rps in (4.8, 3.6):
+        for _ in range(12):
+            headroom.play(steep, 40.0 * rate_rps, 40.0, waiting=True, tick_s=5.0, ttft_s=3.0)
+            headroom.learn(40.0 * rate_rps, 40.0 * rate_rps, 0.0)
+    assert headroom.first.value == pytest.approx(1.0, abs=0.08)
 
 
-def test_attainment_is_a_floor_so_a_little_more_is_aimed_at() -> None:
-    assert asked_share(Attained(), Objective(), 10.0, None) == 1.0 - AIM_MISSES * 0.05 > 0.95
+# --- how far to lean -------------------------------------------------------------------------------------------------
 
 
-def test_what_is_owed_is_asked_of_those_that_follow_and_what_is_ahead_is_spent() -> None:
+def test_what_is_owed_takes_load_off_a_replica_and_what_is_ahead_adds_some() -> None:
     behind, ahead = Attained(), Attained()
-    pages(behind, 0.90)
+    pages(behind, 0.94)
     pages(ahead, 0.99)
-    assert asked_share(behind, Objective(), 2.0, behind.share(Objective())) > 0.955
-    assert asked_share(ahead, Objective(), 2.0, ahead.share(Objective())) < 0.945
-    assert (
-        caution(ahead, Objective(), 1.0, ahead.share(Objective()))
-        < 0.9
-        < caution(behind, Objective(), 1.0, behind.share(Objective()))
-    )
+    assert lean(Attained(), Objective(), 10.0, None) == 0.0
+    assert -0.02 < lean(behind, Objective(), 2.0, behind.share(Objective())) < 0.0
+    assert 0.0 < lean(ahead, Objective(), 2.0, ahead.share(Objective())) < 0.05
+
+
+def test_however_much_is_owed_a_replica_never_carries_less_than_a_seventh_less() -> None:
+    # A first burst that nobody could foresee owed a day's misses: unbounded, the largest fleet stayed for hours.
+    attained = Attained(owed=1e9, offered=1e9)
+    assert lean(attained, Objective(), 10.0, None) == LEAN_BOUNDS[0] >= -0.15
 
 
 def test_cheap_nights_never_pay_for_bad_peaks() -> None:
     # Far ahead over the day, but pages show 0.92 now: nothing more is spent.
     attained = Attained(owed=-50_000.0, offered=400_000.0)
     pages(attained, 0.92)
-    assert asked_share(attained, Objective(), 10.0, attained.share(Objective())) >= 0.93 - 1e-9
-    assert caution(attained, Objective(), 10.0, attained.share(Objective())) >= 1.0
+    assert lean(attained, Objective(), 10.0, 0.96) > 0.1
+    assert lean(attained, Objective(), 10.0, attained.share(Objective())) == 0.0
 
 
 def test_a_request_of_one_token_cannot_miss_its_time_per_token() -> None:
     attained = Attained()
     pages(attained, 0.90, requests=100.0)
     told = Told(firsts=200.0, first_low=200.0, first_high=200.0, eachs=100.0, each_low=90.0, each_high=90.0)
-    assert attained.misses(told, Objective()) == pytest.approx(10.0)
+    misses = attained.misses(told, Objective())
+    assert misses is not None
+    assert misses.either == pytest.approx(10.0)
 
 
-def test_a_count_is_the_whole_number_nearest_unless_rounding_down_costs_too_much() -> None:
-    steady = (1.0,) * 12
-    gentle = count_for(line(0.05), 6.8, steady, 0.95, 1.0, 40, Price())
-    assert (gentle.replicas, gentle.real) == (3, pytest.approx(3.4, rel=0.02))
-    steep = count_for(line(1.0), 6.8, steady, 0.95, 1.0, 40, Price())
-    assert (steep.replicas, steep.real) == (4, pytest.approx(3.4, rel=0.02))
+def test_no_time_per_token_is_longer_than_the_longest_step() -> None:
+    # Steps of 512 tokens take 55 ms: times per token from 50 to 55 fill the bucket from 50 to 75 ms, and a third of
+    # them read as above 60. The account then owed 13,000 requests that had all been in time.
+    attained = Attained()
+    attained.ttft.add(None, Around(3.0, 3.0, 1000.0, 1000.0, 1000.0))
+    attained.tpot.add(None, Around(0.05, 0.075, 200.0, 1000.0, 1000.0))
+    told = Told(firsts=1000.0, first_low=1000.0, first_high=1000.0, eachs=1000.0, each_low=200.0, each_high=1000.0)
+    doubtful, certain = attained.misses(told, Objective()), attained.misses(told, Objective(), step_most_s=0.055)
+    assert doubtful is not None
+    assert certain is not None
+    assert doubtful.slow > 100.0
+    assert certain.either == 0.0
+    assert attained.share(Objective(), step_most_s=0.055) == 1.0
 
 
-def test_a_light_hour_gets_more_than_the_share_and_a_heavy_one_less() -> None:
-    # 2 req/s a replica in the light hour, 1 in the heavy one, the same fall: there a replica wins half as much.
-    light, steady = line(0.3), (1.0,) * 12
-    heavy = Curve(light.rates_rps / 2.0, light.shares, light.ttft_shares, 4.0, light.running)
-    price = Price()
-    for _ in range(100):
-        price.take(light, 20.0, steady, 0.95, 1.0, 60.0)
-        price.take(heavy, 20.0, steady, 0.95, 1.0, 60.0)
-    assert count_for(light, 20.0, steady, 0.95, 1.0, 99, price).share > 0.955
-    assert count_for(heavy, 20.0, steady, 0.95, 1.0, 99, price).share < 0.945
-    # Never further from the share than this: no hour pays for another.
-    assert count_for(heavy, 20.0, steady, 0.95, 1.0, 99, price).share > 0.91
-
-
-def test_where_the_objective_cannot_be_reached_it_comes_near_to_what_can() -> None:
-    low = line(0.01)
-    capped = Curve(low.rates_rps, np.minimum(low.shares, 0.93), low.ttft_shares, 8.0, low.running)
-    assert count_for(capped, 6.0, (1.0,) * 12, 0.95, 1.0, 40, Price()).replicas < 40
+def test_a_limit_inside_a_bucket_of_times_per_token_is_read_between_logarithm_and_speed() -> None:
+    # Azure 2024 conversation by the simulator: 0.929 within 50 ms, 0.966 within 75, 0.9518 within 60. The logarithm
+    # says 0.9483, the speed 0.9503.
+    evidence = Attained().tpot
+    evidence.add(None, Around(0.05, 0.075, 929.0, 966.0, 1000.0))
+    share = evidence.share(0.06)
+    assert share is not None
+    assert share.middle == pytest.approx(0.9495, abs=0.0008)

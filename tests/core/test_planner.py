@@ -158,7 +158,7 @@ def test_load_above_capacity_is_answered_at_once_and_in_one_step() -> None:
     fleet, planner = Fleet(), Planner()
     before = run(planner, fleet, [2.0] * 60, 3)[-1].roles[0].replicas
     after = run(planner, fleet, [12.0] * 13, 3, T0 + 300)[-1].roles[0].replicas
-    assert before <= 2
+    assert before <= 3
     assert after >= 7
 
 
@@ -167,9 +167,8 @@ def test_a_surplus_replica_stays_for_the_break_even_time_of_a_start() -> None:
     high = run(planner, fleet, [10.0] * 60, 8)[-1].roles[0].replicas
     low = run(planner, fleet, [2.0] * 120, 8, T0 + 300)
     counts = [d.roles[0].replicas for d in low]
-    assert counts[8] == high  # 40 s later, with a lead time of 45 s
-    assert counts[-1] < high
-    assert counts == sorted(counts, reverse=True)
+    assert set(counts[:9]) == {high}  # 40 s later, with a lead time of 45 s
+    assert counts[-1] <= 0.5 * high
 
 
 def test_bounds_name_themselves() -> None:

@@ -111,4 +111,4 @@ def test_times_between_single_tokens_do_not_stand_in_for_the_mean_per_request() 
         observe_role(
             tracked, RoleObservation("", (Replica("r0", ReplicaPhase.READY, sample=sample),)), T0 + i, 15.0, LIMITS
         )
-    assert tracked.attained.tpot == Evidence()
+    assert tracked.learned.attained.tpot == Evidence(speeds=True)

@@ -1,0 +1,93 @@
+"""What arrived over the last hours, in slots of a quarter of a minute, with the sizes requests had.
+
+Law: a slot is kept when its time is over; what was read late is spread over the slots it fell into; bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+SLOT_S = 15.0
+KEPT = 1200  # slots: five hours
+
+
+@dataclass(slots=True)
+class Demand:
+    """Rates by slot, oldest first, and the slot in the making."""
+
+    rates_rps: list[float] = field(default_factory=list)
+    prompts: list[float] = field(default_factory=list)  # tokens of a request, mean; 0: not measured
+    outputs: list[float] = field(default_factory=list)
+    slot: int = -1  # the one in the making: its number since time began
+    arrived: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, from_s: float, to_s: float, arrived: float, prompt: float, output: float) -> None:
+        """Take the requests that arrived between two times, and their mean sizes, tokens; 0 where not measured."""
+        if to_s <= from_s or to_s <= self.slot * SLOT_S:
+            return
+        if self.slot < 0:
+            self.slot = math.floor(from_s / SLOT_S)
+        if to_s - self.slot * SLOT_S > KEPT * SLOT_S:
+            # Longer ago than anything that is kept: a clock that jumped, or a service nobody watched.
+            self.rates_rps, self.prompts, self.outputs = [], [], []
+            self.slot, self.arrived, self.seconds = math.floor(to_s / SLOT_S) - 1, 0.0, 0.0
+        from_s = max(from_s, self.slot * SLOT_S)
+        rate_rps = arrived / max(1e-9, to_s - from_s)
+        while to_s >= (self.slot + 1) * SLOT_S:
+            ends_s = (self.slot + 1) * SLOT_S
+            self._take(min(ends_s, to_s) - min(from_s, ends_s), rate_rps)
+            self._close(prompt, output)
+            from_s = max(from_s, ends_s)
+        self._take(to_s - from_s, rate_rps)
+
+    def _take(self, seconds: float, rate_rps: float) -> None:
+        self.arrived += rate_rps * max(0.0, seconds)
+        self.seconds += max(0.0, seconds)
+
+    def _close(self, prompt: float, output: float) -> None:
+        known = self.seconds > 0.0
+        if known or self.rates_rps:
+            # A slot that nobody told of was as the one before.
+            self.rates_rps.append(self.arrived / self.seconds if known else self.rates_rps[-1])
+            self.prompts.append(prompt)
+            self.outputs.append(output)
+            if len(self.rates_rps) > KEPT:
+                del self.rates_rps[0], self.prompts[0], self.outputs[0]
+        self.slot += 1
+        self.arrived = self.seconds = 0.0
+
+    def mean_rps(self, over_s: float) -> float | None:
+        """Requests per second over the last whole slots; None before the first."""
+        count = max(1, round(over_s / SLOT_S))
+        recent = self.rates_rps[-count:]
+        return sum(recent) / len(recent) if recent else None
+
+
+def trailing_mean(values: Floats, count: int) -> Floats:
+    """Mean of the last `count` values at each place, of fewer at the beginning."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    at = np.arange(1, len(values) + 1)
+    since = np.maximum(0, at - count)
+    return np.asarray((sums[at] - sums[since]) / (at - since))
+
+
+def trailing(values: Floats, count: int, *, largest: bool) -> Floats:
+    """The largest or smallest of the last `count` values at each place, of fewer at the beginning; O(n log count)."""
+    pick = np.maximum if largest else np.minimum
+    span = 1
+    while span < count:
+        step = min(span, count - span)
+        if step >= len(values):
+            break
+        values = np.concatenate([values[:step], pick(values[step:], values[:-step])])
+        span += step
+    if span < count and len(values):  # longer than there are values: a running extreme
+        values = pick.accumulate(values)
+    return values
