@@ -1,8 +1,6 @@
-"""How far to lean on either side of the asked share.
+"""How far to lean from the aim: what is owed over the day is made up for, and what is ahead is spent.
 
-Law: attainment is asked over the day. What is owed is made up for and what is ahead is spent, on a slope by the share
-that is sized for, at a cliff by how much of the forecast's spread is provided for; never so far that pages show the
-share fall away.
+Law: attainment is asked over the day; the change is bounded, and nothing is spent while pages show the share fall away.
 """
 
 from __future__ import annotations

@@ -63,12 +63,6 @@ class Demand:
         self.slot += 1
         self.arrived = self.seconds = 0.0
 
-    def mean_rps(self, over_s: float) -> float | None:
-        """Requests per second over the last whole slots; None before the first."""
-        count = max(1, round(over_s / SLOT_S))
-        recent = self.rates_rps[-count:]
-        return sum(recent) / len(recent) if recent else None
-
 
 def trailing_mean(values: Floats, count: int) -> Floats:
     """Mean of the last `count` values at each place, of fewer at the beginning."""

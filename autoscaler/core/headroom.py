@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from autoscaler.core.attained import Misses
 from autoscaler.core.capacity import Curve
 from autoscaler.core.demand import Floats
 from autoscaler.core.rehearsal import Carried, tpot_share, ttft_share
@@ -83,6 +84,9 @@ class Headroom:
     waits_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     chunk_s: float = 0.0
     arrived: float = 0.0
+    came: float = 0.0  # requests since pages last told, the replica-seconds and the seconds they came in
+    came_s: float = 0.0
+    since_s: float = 0.0
 
     @property
     def carried(self) -> Carried:
@@ -91,35 +95,43 @@ class Headroom:
 
     def drop(self) -> None:
         """Forget the chunk in the making: pages did not tell all of it."""
-        self.chunk_s = self.arrived = 0.0
+        self.chunk_s = self.arrived = self.came = self.came_s = self.since_s = 0.0
         self.first.drop()
         self.each.drop()
 
-    def play(self, one: Curve, arrived: float, seconds: float, waiting: bool, tick_s: float, ttft_s: float) -> None:
+    def note(self, arrived: float, seconds: float, tick_s: float) -> None:
         """Take what came in one tick: `arrived` requests over `seconds` replica-seconds."""
-        if seconds <= 0.0:
-            return
-        each_rps = arrived / seconds
-        part = 1.0 - math.exp(-tick_s / SMOOTH_S)
-        self.smooth_rps = each_rps if self.smooth_rps <= 0.0 else self.smooth_rps + part * (each_rps - self.smooth_rps)
-        first = self.first.value * SIDES
-        # Where pages show no queue there is none, whatever a factor says.
-        before_s = np.array(self.waits_s) if waiting else np.zeros(3)
-        waits_s = np.clip(before_s + (each_rps / (first * one.clearing_rps) - 1.0) * tick_s, 0.0, WAIT_MOST_S)
-        self.waits_s = [float(wait) for wait in waits_s]
-        self.first.play(arrived, ttft_share(one, self.smooth_rps / first, 0.5 * (before_s + waits_s), ttft_s))
-        self.each.play(arrived, tpot_share(one, self.smooth_rps / (self.each.value * SIDES)))
-        self.arrived += arrived
-        self.chunk_s += tick_s
+        self.came += arrived
+        self.came_s += seconds
+        self.since_s += tick_s
 
-    def learn(self, requests: float, late: float, slow: float) -> None:
-        """Take what pages told in the same tick: requests, those late, those slow; learn when a chunk is full."""
-        self.first.requests += requests
-        self.first.misses += late
-        self.each.requests += requests
-        self.each.misses += slow
+    def learn(self, one: Curve, ttft_s: float, misses: Misses, *, waiting: bool) -> None:
+        """Take what pages told since the last time, and learn when a chunk is full."""
+        if self.came_s <= 0.0:
+            return
+        self._play(one, ttft_s, waiting=waiting)
+        self.first.requests += misses.requests
+        self.first.misses += misses.late
+        self.each.requests += misses.requests
+        self.each.misses += misses.slow
         if self.chunk_s < CHUNK_S or self.first.requests < LEAST_REQUESTS or self.arrived <= 0.0:
             return
         self.first.learn(self.arrived, self.chunk_s)
         self.each.learn(self.arrived, self.chunk_s)
         self.drop()
+
+    def _play(self, one: Curve, ttft_s: float, *, waiting: bool) -> None:
+        """Play what came against the curve with three factors side by side."""
+        each_rps, seconds, arrived = self.came / self.came_s, self.since_s, self.came
+        self.came = self.came_s = self.since_s = 0.0
+        part = 1.0 - math.exp(-seconds / SMOOTH_S)
+        self.smooth_rps = each_rps if self.smooth_rps <= 0.0 else self.smooth_rps + part * (each_rps - self.smooth_rps)
+        first = self.first.value * SIDES
+        # Where pages show no queue there is none, whatever a factor says.
+        before_s = np.array(self.waits_s) if waiting else np.zeros(3)
+        waits_s = np.clip(before_s + (each_rps / (first * one.clearing_rps) - 1.0) * seconds, 0.0, WAIT_MOST_S)
+        self.waits_s = [float(wait) for wait in waits_s]
+        self.first.play(arrived, ttft_share(one, self.smooth_rps / first, 0.5 * (before_s + waits_s), ttft_s))
+        self.each.play(arrived, tpot_share(one, self.smooth_rps / (self.each.value * SIDES)))
+        self.arrived += arrived
+        self.chunk_s += seconds

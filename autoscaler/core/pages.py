@@ -1,4 +1,4 @@
-"""What a replica's page tells beyond its rate: sizes, speed, latencies, limits; read four times a minute.
+"""What a replica's page tells beyond its rate: sizes, speed, latencies, limits; read three times a minute.
 
 Law: a page is compared with the last one of the same life of the same replica; the first is a baseline.
 """
@@ -14,7 +14,7 @@ from autoscaler.core.series import LARGEST, increase
 from autoscaler.core.shapes import Shapes, step_limit
 
 # Reading everything at every tick took 0.5 ms at 20 replicas; nothing that is learned here moves faster than this.
-READ_EVERY_S = 14.0
+READ_EVERY_S = 19.0
 SHAPES_EVERY_S = 60.0  # buckets of sizes are read so often: shapes drift slowly, and reading them costs
 
 

@@ -24,6 +24,8 @@ RECENT = 40  # slots, ten minutes: the level of now
 LIFE = 4  # slots
 SMOOTH = 3  # slots: a request's time per token is that of its life, not of one slot
 AIMS = tuple(float(aim) for aim in np.exp(np.linspace(math.log(0.25), math.log(1.3), 16)))  # of the curve's own rate
+LATELY = 4  # slots, a minute
+SURGE = 1.25  # times the mean over the window: then the last minute's rate is taken instead
 NEAR_LIMIT_S = 0.3  # share of the TTFT limit over which the wait in a slot is spread, either way
 BUSY_MOST = 0.93  # of saturation: above it the queue itself is worked out, not its closed form
 
@@ -120,7 +122,9 @@ def rehearse(
     # Before the record began it was as in its first minutes: else a rule is blamed for what it could not see coming.
     window = max(1, round(rule.window_s / SLOT_S))
     before = np.full(window + late, load.rates_rps[:RECENT].mean())
-    seen = trailing_mean(np.concatenate([before, load.rates_rps]), window)
+    known = np.concatenate([before, load.rates_rps])
+    seen, lately = trailing_mean(known, window), trailing_mean(known, LATELY)
+    seen = np.where(lately > SURGE * seen, lately, seen)
     wanted = trailing(seen, max(1, math.ceil(rule.kept_s(lead_s) / SLOT_S)), largest=True)
     # What serves was wanted all through the lead time before; it is paid for from the first of it.
     serving = trailing(wanted[:-1], late, largest=False)[-slots:]

@@ -14,15 +14,16 @@ from autoscaler.core.demand import Demand
 from autoscaler.core.fitting import Fitted, fit, learn_speed
 from autoscaler.core.headroom import Headroom
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
+from autoscaler.core.rehearsal import SURGE
 from autoscaler.core.series import SlidingMax
 from autoscaler.core.tracking import Tick, Tracked
-from autoscaler.core.trials import Trials
+from autoscaler.core.trials import Aim, Trials, Yard
 
 SHORT_S, LONG_S = 60.0, 240.0
 REACT_S = 15.0  # the HPA's sync: what a decision waits for
 CLEAR_S = 10.0  # a backlog is worked off within this time
 BACKLOG_S = 0.5  # seconds of arrivals that may wait before it is a backlog
-REFIT_S = 30.0  # mix and step model are taken anew so often
+REFIT_S = 30.0  # mix and step model are taken anew so often, and a rule is rehearsed
 TOLERANCE = 0.1  # of the replicas there: a need nearer than that changes nothing,
 NEAR_SHARE = 0.02  # as long as the share is not so much less
 LEAST_COVERED_S = 5.0
@@ -84,20 +85,31 @@ def _learn_headroom(state: RoleState, tick: Tick, one: Curve, objective: Objecti
     if tick.blind or not serving:
         state.headroom.drop()
         return
-    queued = tick.waiting > 1.0 * serving
-    state.headroom.play(one, max(0.0, tick.arrived), tick.seconds, queued, tick_s, objective.ttft_s)
+    state.headroom.note(max(0.0, tick.arrived), tick.seconds, tick_s)
     if misses is not None:
-        state.headroom.learn(misses.requests, misses.late, misses.slow)
+        state.headroom.learn(one, objective.ttft_s, misses, waiting=tick.waiting > serving)
 
 
 def _rate(state: RoleState, now: float) -> float:
-    """Requests per second expected: the mean over the window of the rule that is followed."""
-    window_s = state.trials.rule.window_s
-    if window_s > LONG_S:
-        return state.demand.mean_rps(window_s) or 0.0
-    ((covered_s, arrived),) = state.tracked.arrivals.spans(now, (window_s,))
+    """Requests per second expected: the mean over the window of the rule that is followed, or a surge's own rate."""
+    spans_s = (SHORT_S, max(SHORT_S, state.trials.rule.window_s))
     # Seconds without an entry are unknown, except that a window never covered in full counts by its span.
-    return arrived / max(covered_s, LEAST_COVERED_S) if covered_s > 0.0 else 0.0
+    lately, mean = (
+        arrived / max(covered_s, LEAST_COVERED_S) if covered_s > 0.0 else 0.0
+        for covered_s, arrived in state.tracked.arrivals.spans(now, spans_s)
+    )
+    return lately if lately > SURGE * mean else mean
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one tick sizes by."""
+
+    fitted: Fitted
+    one: Curve
+    lead_s: float
+    rate_rps: float
+    recent: float | None  # the share that pages show
 
 
 def size(
@@ -114,85 +126,106 @@ def size(
     tick_s: float,
 ) -> Sized:
     """The replicas one role needs now; `held` requests wait outside, where `came` came since."""
+    known = _learn(state, spec, objective, tick, held, held_rps, came, now, lead_prior_s, tick_s)
+    aim = _aim(state, spec, objective, known, now)
+    rate_rps = state.rate_rps
+    real = rate_rps / aim.rate_rps
+    floor = max(1, math.floor(real + state.trials.rule.rounding)) if rate_rps > 0.0 else 0
+    reasons = [_floor_reason(state, floor, real, aim)]
+    floor = _near(state, floor, real, aim, tick, spec, reasons)
+    owed = state.tracked.learned.attained.owed
+    if aim.lean < -MADE_UP:
+        text = f"{owed:.0f} requests too many missed the objective and are made up for"
+        reasons.append(Reason("make_up", text, (("owed", owed), ("lean", aim.lean))))
+    if known.fitted.assumed:
+        reasons.append(Reason("assumed_mix", "request sizes are assumed: none was measured yet"))
+    wanted, backlog = _with_backlog(floor, known.one, aim.rate_rps, tick, held, rate_rps, known.lead_s, now)
+    if backlog:
+        reasons.append(backlog)
+    wanted = max(wanted, _kept(state, tick, wanted, known.lead_s, now, reasons))
+    estimates = Estimates(
+        role=spec.role,
+        arrivals_rps=rate_rps,
+        prompt_tokens_mean=known.fitted.mix.prompts.mean,
+        output_tokens_mean=known.fitted.mix.outputs.mean,
+        capacity_rps=aim.rate_rps,
+        demand_replicas=real,
+        forecast_replicas=real,
+        lead_time_s=known.lead_s,
+        attainment=known.recent,
+        backlog_requests=tick.waiting + held,
+    )
+    return Sized(wanted, tuple(reasons), estimates, known.lead_s, rate_rps)
+
+
+def _learn(
+    state: RoleState,
+    spec: RoleSpec,
+    objective: Objective,
+    tick: Tick,
+    held: float,
+    held_rps: float | None,
+    came: float,
+    now: float,
+    lead_prior_s: float,
+    tick_s: float,
+) -> _Known:
+    """Take what one tick tells of speed, sizes, demand and attainment."""
     tracked = state.tracked
     learn_speed(tracked, spec, tick, tick_s)
     fitted = state.fitted
-    if fitted is None or fitted.assumed or now - fitted.at_s >= REFIT_S:
+    # Not in the tick that reads pages: each is half a millisecond at 20 replicas.
+    if fitted is None or fitted.assumed or (not tick.whole and now - fitted.at_s >= REFIT_S):
         fitted = state.fitted = fit(tracked, spec, state.rate_rps, now)
-    mix = fitted.mix
     if tick.until_s > tick.since_s:
-        sizes = (0.0, 0.0) if fitted.assumed else (mix.prompts.mean, mix.outputs.mean)
+        sizes = (0.0, 0.0) if fitted.assumed else (fitted.mix.prompts.mean, fitted.mix.outputs.mean)
         state.demand.add(tick.since_s, tick.until_s, max(0.0, tick.arrived), *sizes)
     # What one replica carries hangs on how many share the load.
     one = fitted.curve(objective, max(len(tick.ready), min(spec.max_replicas, state.last_replicas), 1))
     lead_s = lead_time_s(tracked, lead_prior_s)
     _learn_headroom(state, tick, one, objective, tick_s)
-    rate_rps = _rate(state, now) if held_rps is None else held_rps
+    attained = tracked.learned.attained
     if held > 0.0 and lead_s > objective.ttft_s:
         # No server's page tells of requests held outside: they miss, about a lead time's worth of them.
-        tracked.learned.attained.charge(came, came, objective)
-        tracked.learned.attained.charged += came
-    state.rate_rps = rate_rps
-    recent = tracked.learned.attained.share(objective, one.step_most_s)
-    asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)
-    leaning = lean(tracked.learned.attained, objective, rate_rps, recent)
-    carried = state.headroom.carried
+        attained.charge(came, came, objective)
+        attained.charged += came
+    state.rate_rps = _rate(state, now) if held_rps is None else held_rps
+    return _Known(fitted, one, lead_s, state.rate_rps, attained.share(objective, one.step_most_s))
+
+
+def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, now: float) -> Aim:
+    """The rate that one replica is meant to carry."""
+    fitted, one, carried = known.fitted, known.one, state.headroom.carried
     base_rps = min(one.rate(objective.attainment) * carried.each, one.clearing_rps * carried.first)
-    weights_s = (fitted.prompt_weight_s, fitted.per_running_s)
-    state.trials.go_on(
-        state.demand,
+    yard = Yard(
         one,
-        weights_s,
-        mix.prompts.cv2,
-        base_rps,
         carried,
-        lead_s + REACT_S,
+        base_rps,
+        (fitted.prompt_weight_s, fitted.per_running_s),
+        fitted.mix.prompts.cv2,
+        known.lead_s + REACT_S,
         objective.ttft_s,
         spec.max_replicas,
-        objective.attainment,
-        now,
     )
-    capacity_rps, share = state.trials.aim(asked, one, base_rps, carried, leaning)
-    real = rate_rps / capacity_rps
-    floor = max(1, math.floor(real + state.trials.rule.rounding)) if rate_rps > 0.0 else 0
-    reasons = [_floor_reason(state, floor, real, share, asked, capacity_rps)]
-    floor = _near(state, floor, real, min(asked, share), base_rps, tick, spec, reasons)
-    if leaning < -MADE_UP:
-        text = f"{tracked.learned.attained.owed:.0f} requests too many missed the objective and are made up for"
-        reasons.append(Reason("make_up", text, (("owed", tracked.learned.attained.owed), ("lean", leaning))))
-    if fitted.assumed:
-        reasons.append(Reason("assumed_mix", "request sizes are assumed: none was measured yet"))
-    wanted, backlog_reason = _with_backlog(floor, one, capacity_rps, tick, held, rate_rps, lead_s, now)
-    if backlog_reason:
-        reasons.append(backlog_reason)
-    wanted = max(wanted, _kept(state, tick, wanted, lead_s, now, reasons))
-    estimates = Estimates(
-        role=spec.role,
-        arrivals_rps=rate_rps,
-        prompt_tokens_mean=mix.prompts.mean,
-        output_tokens_mean=mix.outputs.mean,
-        capacity_rps=capacity_rps,
-        demand_replicas=real,
-        forecast_replicas=real,
-        lead_time_s=lead_s,
-        attainment=recent,
-        backlog_requests=tick.waiting + held,
-    )
-    return Sized(wanted, tuple(reasons), estimates, lead_s, rate_rps)
+    if now == fitted.at_s:
+        state.trials.go_on(state.demand, yard, objective.attainment)
+    asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)
+    leaning = lean(state.tracked.learned.attained, objective, known.rate_rps, known.recent)
+    return state.trials.aim(asked, yard, leaning)
 
 
-def _floor_reason(state: RoleState, floor: int, real: float, share: float, asked: float, capacity_rps: float) -> Reason:
+def _floor_reason(state: RoleState, floor: int, real: float, aim: Aim) -> Reason:
     rule = state.trials.rule
     text = (
-        f"{state.rate_rps:.2f} req/s over {rule.window_s:.0f} s at {capacity_rps:.2f} a replica: {floor} for "
-        f"{asked:.1%} of them, {real:.2f} before rounding"
+        f"{state.rate_rps:.2f} req/s over {rule.window_s:.0f} s at {aim.rate_rps:.2f} a replica: {floor} for "
+        f"{aim.share:.1%} of them, {real:.2f} before rounding"
     )
     numbers = (
         ("rate_rps", state.rate_rps),
         ("window_s", rule.window_s),
-        ("capacity_rps", capacity_rps),
-        ("asked", asked),
-        ("share", share),
+        ("capacity_rps", aim.rate_rps),
+        ("asked", aim.asked),
+        ("share", aim.share),
         ("forecast_replicas", real),
         ("model_factor", state.headroom.each.value),
     )
@@ -200,21 +233,14 @@ def _floor_reason(state: RoleState, floor: int, real: float, share: float, asked
 
 
 def _near(
-    state: RoleState,
-    floor: int,
-    real: float,
-    asked: float,
-    base_rps: float,
-    tick: Tick,
-    spec: RoleSpec,
-    reasons: list[Reason],
+    state: RoleState, floor: int, real: float, aim: Aim, tick: Tick, spec: RoleSpec, reasons: list[Reason]
 ) -> int:
     """The count, or what is there where that gives nearly the same share: noise does not start replicas."""
     present = min(spec.max_replicas, len(tick.ready) + len(tick.coming))
     if present == floor or not present or real < present * (1.0 - TOLERANCE) or real > present * (1.0 + TOLERANCE):
         return floor
-    share = state.trials.share(state.rate_rps / present, base_rps)
-    if share is not None and share < asked - NEAR_SHARE:
+    share = state.trials.share(state.rate_rps / present, aim.base_rps)
+    if share is not None and share < min(aim.asked, aim.share) - NEAR_SHARE:
         return floor
     text = f"{real:.2f} are within {TOLERANCE:.0%} of the {present} there: no change"
     reasons.append(Reason("near", text, (("present", float(present)), ("needed", real))))

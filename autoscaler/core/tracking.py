@@ -49,6 +49,7 @@ class Tracked:
     starts_s: list[float] = field(default_factory=list)  # newest last
     reacts_s: list[float] = field(default_factory=list)  # decision to created
     asked_at_s: float | None = None  # when more was last asked for and not yet created
+    read_at_s: float | None = None  # when pages were last read whole
 
 
 @dataclass(slots=True)
@@ -68,6 +69,7 @@ class Tick:
     seconds: float = 0.0  # sum over replicas of the time between their two samples
     arrived: float = 0.0
     added: Added = field(default_factory=Added)
+    whole: bool = False  # pages are read whole
 
 
 def _clean(value: float | None, tick: Tick) -> float | None:
@@ -90,6 +92,10 @@ def observe_role(
             tick.duplicates += 1
         else:
             unique[replica.replica_id] = replica
+    # All in one tick, so that the others stay short.
+    tick.whole = state.read_at_s is None or not 0.0 <= now - state.read_at_s < READ_EVERY_S
+    if tick.whole:
+        state.read_at_s = now
     for replica in unique.values():
         _one(state, tick, replica, now, stale_after_s, limits)
     if role.replicas is not None:
@@ -188,7 +194,7 @@ def _sample(state: Tracked, tick: Tick, replica: Replica, sample: Sample, limits
         since_s = min(replica.ready_at_s or sample.at_s, sample.at_s) - 1.0
         last, page = Seen(since_s, 0.0, 0.0, 0.0), birth(since_s)
     reset = last is not None and restarted(last.counter, fresh.counter)
-    if page is None or reset or sample.at_s - page.at_s >= READ_EVERY_S:
+    if tick.whole or page is None or reset:
         page = read(state.learned, tick.added, page, sample, limits)
     fresh.page = page
     state.seen[replica.replica_id] = fresh

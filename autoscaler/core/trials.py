@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autoscaler.core.capacity import Curve
-from autoscaler.core.demand import Demand, Floats
+from autoscaler.core.demand import SLOT_S, Demand, Floats
 from autoscaler.core.rehearsal import AIMS, Carried, Rule, load_of, rehearse
 
 # The first is the one that is followed before anything was rehearsed.
@@ -21,7 +21,7 @@ RULES = (
     Rule(60.0, 1800.0, 4.0, 0.999),
 )
 USUAL = 0
-EVERY_S = 15.0  # a rule is rehearsed so often
+LEAST_SLOTS = 8  # two minutes of record
 REACH_S = 4.0 * 3600.0  # of the past that is rehearsed
 HALF_KNOWN = 60  # slots, a quarter of an hour: then the past counts as much as the guess
 FIRST_SPREAD = 0.08  # of ln(rate): the guess
@@ -32,6 +32,31 @@ BEST_SHORT = 0.003  # where the asked share cannot be had: as near to the best a
 _NORMAL = (-1.7317, -1.1503, -0.8122, -0.5485, -0.3186, -0.1046, 0.1046, 0.3186, 0.5485, 0.8122, 1.1503, 1.7317)
 _FACTORS = np.exp(FIRST_SPREAD * np.array(_NORMAL))
 _LOG_AIMS = np.log(np.array(AIMS))
+
+
+@dataclass(frozen=True, slots=True)
+class Yard:
+    """What rules are rehearsed against."""
+
+    one: Curve
+    carried: Carried
+    base_rps: float  # what an aim of 1 means
+    weights_s: tuple[float, float]  # step time that a prompt token and an output token add
+    cv2: float  # of prompts
+    lead_s: float
+    ttft_s: float
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """The rate that one replica is meant to carry, and the share that is to be expected of it."""
+
+    rate_rps: float
+    share: float
+    asked: float
+    lean: float
+    base_rps: float
 
 
 @dataclass(slots=True)
@@ -49,54 +74,40 @@ class Trials:
     done: list[Trial] = field(default_factory=lambda: [Trial() for _ in RULES])
     following: int = 0
     next: int = 0
-    at_s: float = 0.0
 
     @property
     def rule(self) -> Rule:
         """The rule that is followed."""
         return RULES[self.following]
 
-    def go_on(
-        self,
-        demand: Demand,
-        one: Curve,
-        weights_s: tuple[float, float],
-        cv2: float,
-        base_rps: float,
-        carried: Carried,
-        lead_s: float,
-        ttft_s: float,
-        most: int,
-        asked: float,
-        now: float,
-    ) -> None:
-        """Rehearse the next rule if it is time to; `base_rps` is what an aim of 1 means."""
-        slots = min(len(demand.rates_rps), int(REACH_S / 15.0))
-        if now - self.at_s < EVERY_S or slots < 8:
+    def go_on(self, demand: Demand, yard: Yard, asked: float) -> None:
+        """Rehearse the next rule, once two minutes are known."""
+        slots = min(len(demand.rates_rps), int(REACH_S / SLOT_S))
+        if slots < LEAST_SLOTS:
             return
-        self.at_s = now
         # The usual one every other time.
         turn = self.next // 2 % len(RULES) if self.next % 2 else USUAL
         self.next += 1
-        rule = RULES[turn]
-        load = load_of(demand, weights_s, one.request_s, cv2, slots)
-        aims_rps = base_rps * np.array(AIMS)
-        shares, paid = rehearse(rule, load, one, aims_rps, carried, lead_s, ttft_s, most)
+        load = load_of(demand, yard.weights_s, yard.one.request_s, yard.cv2, slots)
+        aims_rps = yard.base_rps * np.array(AIMS)
+        shares, paid = rehearse(
+            RULES[turn], load, yard.one, aims_rps, yard.carried, yard.lead_s, yard.ttft_s, yard.most
+        )
         known = slots / (slots + HALF_KNOWN)
-        mixed = known * shares + (1.0 - known) * guessed(one, aims_rps / carried.each)
+        mixed = known * shares + (1.0 - known) * guessed(yard.one, aims_rps / yard.carried.each)
         self.done[turn] = Trial([float(share) for share in mixed], [float(count) for count in paid])
         self._choose(asked)
 
-    def aim(self, asked: float, one: Curve, base_rps: float, carried: Carried, lean: float) -> tuple[float, float]:
-        """The rate per replica that gives the asked share by the rule that is followed, and the share it gives.
-
-        `lean` is added to the rate's logarithm.
-        """
+    def aim(self, asked: float, yard: Yard, lean: float) -> Aim:
+        """The rate per replica that gives the asked share by the rule that is followed; `lean` is added to its log."""
         trial = self.done[self.following]
-        shares = np.array(trial.shares) if trial.shares else guessed(one, base_rps * np.array(AIMS) / carried.each)
+        shares = np.array(trial.shares)
+        if not trial.shares:
+            shares = guessed(yard.one, yard.base_rps * np.array(AIMS) / yard.carried.each)
         asked = min(asked, float(shares[0]) - BEST_SHORT)
         log = float(np.interp(-asked, -shares, _LOG_AIMS)) + lean
-        return base_rps * math.exp(log), float(np.interp(log, _LOG_AIMS, shares))
+        share = float(np.interp(log, _LOG_AIMS, shares))
+        return Aim(yard.base_rps * math.exp(log), share, asked, lean, yard.base_rps)
 
     def share(self, rate_rps: float, base_rps: float) -> float | None:
         """The share that a rate per replica gives; None before anything was rehearsed."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoscaler.core.asking import LEAN_BOUNDS, lean
-from autoscaler.core.attained import Attained, Told
+from autoscaler.core.attained import Attained, Misses, Told
 from autoscaler.core.capacity import Curve
 from autoscaler.core.headroom import Headroom
 from autoscaler.core.histogram import Around
@@ -96,13 +96,18 @@ def test_a_restarted_server_s_buckets_are_a_new_beginning() -> None:
 # --- headroom --------------------------------------------------------------------------------------------------------
 
 
+def told(headroom: Headroom, curve: Curve, rate_rps: float, late: float, slow: float, seconds: float = 20.0) -> None:
+    """Let eight replicas take requests at a rate each, of which pages tell shares that were late and slow."""
+    requests = 8.0 * seconds * rate_rps
+    headroom.note(requests, 8.0 * seconds, seconds)
+    headroom.learn(curve, 3.0, Misses(requests, late * requests, slow * requests), waiting=late > 0.0)
+
+
 def learned(curve: Curve, share: float, rate_rps: float, minutes: int = 60) -> float:
     """The factor on times per token after an hour of one rate and one share."""
     headroom = Headroom()
-    for _ in range(12 * minutes):
-        requests = 40.0 * rate_rps
-        headroom.play(curve, requests, 40.0, waiting=False, tick_s=5.0, ttft_s=3.0)
-        headroom.learn(requests, 0.0, (1.0 - share) * requests)
+    for _ in range(3 * minutes):
+        told(headroom, curve, rate_rps, 0.0, 1.0 - share)
     return headroom.each.value
 
 
@@ -119,9 +124,8 @@ def test_an_idle_fleet_that_meets_every_limit_proves_nothing() -> None:
 
 def test_a_bad_minute_at_a_cliff_moves_the_factor_by_little() -> None:
     # Plain integral feedback read 0.6 of the share as a factor of 0.6 and oscillated.
-    headroom, steep = Headroom(), cliff(4.0)
-    headroom.play(steep, 9360.0, 2400.0, waiting=True, tick_s=60.0, ttft_s=3.0)
-    headroom.learn(9360.0, 0.4 * 9360.0, 0.0)
+    headroom = Headroom()
+    told(headroom, cliff(4.0), 3.9, 0.4, 0.0, seconds=60.0)
     assert 0.90 < headroom.first.value <= 1.0
     assert headroom.each.value == 1.0
 
@@ -129,11 +133,12 @@ def test_a_bad_minute_at_a_cliff_moves_the_factor_by_little() -> None:
 def test_requests_that_wait_while_a_queue_drains_are_expected_to_be_late() -> None:
     # A minute at 1.2 of what a replica clears leaves 12 s of queue: that all of the next one are late says nothing new.
     headroom, steep = Headroom(), cliff(4.0)
-    for rate_rps in (4.8, 3.6):
-        for _ in range(12):
-            headroom.play(steep, 40.0 * rate_rps, 40.0, waiting=True, tick_s=5.0, ttft_s=3.0)
-            headroom.learn(40.0 * rate_rps, 40.0 * rate_rps, 0.0)
-    assert headroom.first.value == pytest.approx(1.0, abs=0.08)
+    for rate_rps in (4.8, 4.8, 4.8):
+        told(headroom, steep, rate_rps, 1.0, 0.0)
+    before = headroom.first.value
+    for rate_rps in (3.6, 3.6, 3.6):
+        told(headroom, steep, rate_rps, 1.0, 0.0)
+    assert headroom.first.value == pytest.approx(before, abs=0.01)
 
 
 # --- how far to lean -------------------------------------------------------------------------------------------------
@@ -165,8 +170,8 @@ def test_cheap_nights_never_pay_for_bad_peaks() -> None:
 def test_a_request_of_one_token_cannot_miss_its_time_per_token() -> None:
     attained = Attained()
     pages(attained, 0.90, requests=100.0)
-    told = Told(firsts=200.0, first_low=200.0, first_high=200.0, eachs=100.0, each_low=90.0, each_high=90.0)
-    misses = attained.misses(told, Objective())
+    told_now = Told(firsts=200.0, first_low=200.0, first_high=200.0, eachs=100.0, each_low=90.0, each_high=90.0)
+    misses = attained.misses(told_now, Objective())
     assert misses is not None
     assert misses.either == pytest.approx(10.0)
 
@@ -177,8 +182,11 @@ def test_no_time_per_token_is_longer_than_the_longest_step() -> None:
     attained = Attained()
     attained.ttft.add(None, Around(3.0, 3.0, 1000.0, 1000.0, 1000.0))
     attained.tpot.add(None, Around(0.05, 0.075, 200.0, 1000.0, 1000.0))
-    told = Told(firsts=1000.0, first_low=1000.0, first_high=1000.0, eachs=1000.0, each_low=200.0, each_high=1000.0)
-    doubtful, certain = attained.misses(told, Objective()), attained.misses(told, Objective(), step_most_s=0.055)
+    told_now = Told(firsts=1000.0, first_low=1000.0, first_high=1000.0, eachs=1000.0, each_low=200.0, each_high=1000.0)
+    doubtful, certain = (
+        attained.misses(told_now, Objective()),
+        attained.misses(told_now, Objective(), step_most_s=0.055),
+    )
     assert doubtful is not None
     assert certain is not None
     assert doubtful.slow > 100.0

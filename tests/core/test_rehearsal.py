@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoscaler.core.demand import SLOT_S, Demand
 from autoscaler.core.rehearsal import AIMS, Carried, Load, Rule, load_of, rehearse
-from autoscaler.core.trials import RULES, Trials
+from autoscaler.core.trials import RULES, Trials, Yard
 from tests.fakes.curves import cliff, line
 
 RULE = Rule(180.0, 240.0, 2.2, 0.999)
@@ -119,12 +119,13 @@ def test_a_larger_aim_never_attains_more_and_never_costs_more(
     assert ((paid >= 1.0) & (paid <= 50.0)).all()
 
 
-def rehearsed(rates: list[float], seconds: float = 600.0) -> Trials:
+YARD = Yard(cliff(4.0), Carried(), 4.0, WEIGHTS_S, 1.0, 135.0, 3.0, 100)
+
+
+def rehearsed(rates: list[float]) -> Trials:
     trials = Trials()
-    for k in range(int(seconds / 15.0)):
-        trials.go_on(
-            demand_of(rates), cliff(4.0), WEIGHTS_S, 1.0, 4.0, Carried(), 135.0, 3.0, 100, 0.95, 1e6 + 15.0 * k
-        )
+    for _ in range(20):
+        trials.go_on(demand_of(rates), YARD, 0.95)
     return trials
 
 
@@ -143,14 +144,12 @@ def test_bursts_every_few_minutes_make_it_keep_what_the_last_ones_needed() -> No
 
 def test_before_anything_was_rehearsed_a_replica_stays_well_below_what_it_clears() -> None:
     # The closed form gave 6.5 of 6.9 req/s to each of three replicas of a new service: 0.13 were in time.
-    one = cliff(4.0)
-    aim_rps, share = Trials().aim(0.95, one, 4.0, Carried(), 0.0)
-    assert 0.7 * 4.0 < aim_rps < 0.85 * 4.0
-    assert share >= 0.95 - 1e-9
+    aim = Trials().aim(0.95, YARD, 0.0)
+    assert 0.7 * 4.0 < aim.rate_rps < 0.85 * 4.0
+    assert aim.share >= 0.95 - 1e-9
 
 
 def test_leaning_moves_the_aim_by_just_so_much() -> None:
-    one = cliff(4.0)
-    straight, _ = Trials().aim(0.95, one, 4.0, Carried(), 0.0)
-    leaning, _ = Trials().aim(0.95, one, 4.0, Carried(), 0.1)
-    assert math.log(leaning / straight) == pytest.approx(0.1)
+    straight, leaning = (Trials().aim(0.95, YARD, lean) for lean in (0.0, 0.1))
+    assert math.log(leaning.rate_rps / straight.rate_rps) == pytest.approx(0.1)
+    assert leaning.share < straight.share
