@@ -8,7 +8,6 @@ from __future__ import annotations
 from autoscaler.core.attained import Attained
 from autoscaler.core.records import Objective
 
-AIM_MISSES = 0.95  # of the misses allowed: attainment is a floor, and pages tell it within 0.3 points
 LEAN_S = 2.0 * 3600.0  # misses allowed in so long, all of them owed or ahead,
 LEAN = 0.25  # move the rate that one replica is meant to carry by so much of its logarithm
 LEAN_BOUNDS = (-0.15, 0.4)

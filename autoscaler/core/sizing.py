@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from autoscaler.core.asking import AIM_MISSES, lean
+from autoscaler.core.asking import lean
+from autoscaler.core.attained import AIM_MISSES
 from autoscaler.core.capacity import Curve
 from autoscaler.core.demand import Demand
 from autoscaler.core.fitting import Fitted, fit, learn_speed
