@@ -51,7 +51,7 @@ def mix_of(tracked: Tracked, now: float, role: str, rate_rps: float = 0.0) -> tu
     # What runs now has on average been through half of its output, and so had what ran when the window began.
     through = begun - 0.5 * grown
     # A fleet that fills at a wake-up has generated next to nothing yet: a hundred requests read as 2 tokens each.
-    if through >= LEAST_SIZES and prompt > 0.0 and grown <= FILLING * begun:
+    if min(begun, through) >= LEAST_SIZES and prompt > 0.0 and grown <= FILLING * begun:
         tracked.means = [prompt / begun, max(1.0, generated / through), min(0.95, cached / prompt)]
     assumed = not tracked.means
     prompt_mean, output_mean, cached_share = tracked.means or [ASSUMED_PROMPT, ASSUMED_OUTPUT, 0.0]

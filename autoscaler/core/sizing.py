@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from autoscaler.core.advice import EVERY_S, Advice, advise
 from autoscaler.core.asking import lean
 from autoscaler.core.attained import AIM_MISSES
 from autoscaler.core.capacity import Curve
@@ -52,6 +53,7 @@ class RoleState:
     headroom: Headroom = field(default_factory=Headroom)
     trials: Trials = field(default_factory=Trials)
     fitted: Fitted | None = None
+    advice: Advice | None = None
     wanted: SlidingMax = field(default_factory=SlidingMax)
     last_replicas: int = 0
     decided_at_s: float | None = None
@@ -69,7 +71,9 @@ def lead_time_s(tracked: Tracked, prior_s: float) -> float:
     return start_s + (quantile(tracked.reacts_s) if tracked.reacts_s else 0.0)
 
 
-def _learn_headroom(state: RoleState, tick: Tick, one: Curve, objective: Objective, tick_s: float) -> None:
+def _learn_headroom(
+    state: RoleState, tick: Tick, one: Curve, objective: Objective, tick_s: float, *, waking: bool
+) -> None:
     """Book what pages tell of attainment, and let the headroom learn from it."""
     attained, told, serving = state.tracked.learned.attained, tick.added.told, len(tick.ready)
     attained.fade(tick_s)
@@ -83,7 +87,8 @@ def _learn_headroom(state: RoleState, tick: Tick, one: Curve, objective: Objecti
     elif not attained.told and tick.seconds > 0.0 and tick.arrived > 0.0:
         expected = one.share(tick.arrived / tick.seconds / state.headroom.carried.each)
         attained.charge((1.0 - expected) * tick.arrived, tick.arrived, objective)
-    if tick.blind or not serving:
+    # What was held reached servers at once: a minute of it made a fleet look a third faster than it was.
+    if tick.blind or not serving or waking:
         state.headroom.drop()
         return
     state.headroom.note(max(0.0, tick.arrived), tick.seconds, tick_s)
@@ -140,6 +145,8 @@ def size(
         reasons.append(Reason("make_up", text, (("owed", owed), ("lean", aim.lean))))
     if known.fitted.assumed:
         reasons.append(Reason("assumed_mix", "request sizes are assumed: none was measured yet"))
+    if state.advice is not None and state.advice.saved_share > 0.0:
+        reasons.append(state.advice.reason)
     wanted, backlog = _with_backlog(floor, known.one, aim.rate_rps, tick, held, rate_rps, known.lead_s, now)
     if backlog:
         reasons.append(backlog)
@@ -180,11 +187,13 @@ def _learn(
         fitted = state.fitted = fit(tracked, spec, state.rate_rps, now)
     if tick.until_s > tick.since_s:
         sizes = (0.0, 0.0) if fitted.assumed else (fitted.mix.prompts.mean, fitted.mix.outputs.mean)
-        state.demand.add(tick.since_s, tick.until_s, max(0.0, tick.arrived), *sizes)
+        # What a gateway held reaches servers at once; it did not come at once.
+        arrived = tick.arrived if held_rps is None else held_rps * (tick.until_s - tick.since_s)
+        state.demand.add(tick.since_s, tick.until_s, max(0.0, arrived), *sizes)
     # What one replica carries hangs on how many share the load.
     one = fitted.curve(objective, max(len(tick.ready), min(spec.max_replicas, state.last_replicas), 1))
     lead_s = lead_time_s(tracked, lead_prior_s)
-    _learn_headroom(state, tick, one, objective, tick_s)
+    _learn_headroom(state, tick, one, objective, tick_s, waking=held_rps is not None)
     attained = tracked.learned.attained
     if held > 0.0 and lead_s > objective.ttft_s:
         # No server's page tells of requests held outside: they miss, about a lead time's worth of them.
@@ -208,7 +217,9 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
         objective.ttft_s,
         spec.max_replicas,
     )
-    if now == fitted.at_s:
+    if now == fitted.at_s and not fitted.assumed and (state.advice is None or now - state.advice.at_s >= EVERY_S):
+        state.advice = advise(fitted, objective, max(1, state.last_replicas), now)
+    elif now == fitted.at_s:
         state.trials.go_on(state.demand, yard, objective.attainment)
     asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)
     leaning = lean(state.tracked.learned.attained, objective, known.rate_rps, known.recent)

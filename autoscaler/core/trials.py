@@ -27,7 +27,7 @@ HALF_KNOWN = 60  # slots, a quarter of an hour: then the past counts as much as 
 FIRST_SPREAD = 0.08  # of ln(rate): the guess
 KNEE = 0.88  # of what a replica clears
 BETTER = 0.8  # the usual rule is left for another only if that costs less than so much of it
-BEST_SHORT = 0.003  # where the asked share cannot be had: as near to the best as this
+BEST_SHORT = 0.005  # where the asked share cannot be had: as near to the best as this
 # Standard normal quantiles at 1/24, 3/24 .. 23/24.
 _NORMAL = (-1.7317, -1.1503, -0.8122, -0.5485, -0.3186, -0.1046, 0.1046, 0.3186, 0.5485, 0.8122, 1.1503, 1.7317)
 _FACTORS = np.exp(FIRST_SPREAD * np.array(_NORMAL))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autoscaler.core.advice import grained, step_tokens
 from autoscaler.core.records import Objective
 from autoscaler.simulation.engines import Params
 from autoscaler.simulation.trace import Trace
@@ -16,8 +17,6 @@ from autoscaler.simulation.trace import Trace
 TOKENS, SEQUENCES = "max_num_batched_tokens", "max_num_seqs"
 # Share of what the limit leaves over the base of a step that decodes take: about half of a full fleet's.
 DECODES = 0.2
-LEAST_TOKENS = 64
-GRAIN = 64  # sizes of prefill kernels
 # The formula holds for one load; a fuller fleet wants shorter steps, and shorter steps may be too short for the prompts
 # that come.
 TIMES = (0.75, 1.0, 2.0)
@@ -37,8 +36,8 @@ def candidates(params: Params, objective: Objective, trace: Trace) -> tuple[Cand
     left_s = objective.tpot_s - params.base_s
     if left_s <= 0.0 or not len(trace.arrival_s):
         return ()
-    formula = left_s * (1.0 - DECODES) / params.prompt_token_s
-    tokens = {_grained(formula * times) for times in TIMES}
+    formula = step_tokens(params.prompt_token_s, params.base_s + DECODES * left_s, objective.tpot_s)
+    tokens = {grained(formula * times) for times in TIMES}
     found = [
         # vLLM refuses fewer tokens per step than sequences.
         Candidate(TOKENS, c, params._replace(batched_tokens=float(c), sequences=min(params.sequences, c)))
@@ -55,7 +54,3 @@ def held_tokens(trace: Trace) -> float:
     """KV tokens a running request holds on average: requests count by how long they run."""
     outputs = trace.output_tokens
     return float(((trace.prompt_tokens + outputs / 2.0) * outputs).sum() / max(1.0, float(outputs.sum())))
-
-
-def _grained(tokens: float) -> int:
-    return max(LEAST_TOKENS, round(tokens / GRAIN) * GRAIN)
