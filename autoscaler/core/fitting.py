@@ -57,7 +57,7 @@ def mix_of(tracked: Tracked, now: float, role: str, rate_rps: float = 0.0) -> tu
     prompt_mean, output_mean, cached_share = tracked.means or [ASSUMED_PROMPT, ASSUMED_OUTPUT, 0.0]
     prompt_mean, output_mean, cached_share = _grid(prompt_mean), _grid(output_mean), round(cached_share, 2)
     held = None
-    if tracked.running_s > 0.0 and tracked.held_s > 0.0 and not assumed:
+    if tracked.running_s > 1.0 and tracked.held_s > 0.0 and not assumed:
         held = _grid(max(0.25 * prompt_mean, tracked.held_s / tracked.running_s))
     prompts = _grid_sizes(tracked.learned.shapes.prompts.sizes(prompt_mean) or lognormal(prompt_mean, ASSUMED_CV2))
     outputs = _grid_sizes(tracked.learned.shapes.outputs.sizes(output_mean) or lognormal(output_mean, ASSUMED_CV2))
