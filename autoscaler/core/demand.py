@@ -55,13 +55,18 @@ class Demand:
         known = self.seconds > 0.0
         if known or self.rates_rps:
             # A slot that nobody told of was as the one before.
-            self.rates_rps.append(self.arrived / self.seconds if known else self.rates_rps[-1])
-            self.prompts.append(prompt)
-            self.outputs.append(output)
+            self.rates_rps.append(_short(self.arrived / self.seconds) if known else self.rates_rps[-1])
+            self.prompts.append(_short(prompt))
+            self.outputs.append(_short(output))
             if len(self.rates_rps) > KEPT:
                 del self.rates_rps[0], self.prompts[0], self.outputs[0]
         self.slot += 1
         self.arrived = self.seconds = 0.0
+
+
+def _short(value: float) -> float:
+    """Six digits: five hours of whole ones made a snapshot three times as large."""
+    return float(f"{value:.6g}")
 
 
 def trailing_mean(values: Floats, count: int) -> Floats:

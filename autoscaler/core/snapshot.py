@@ -55,13 +55,18 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return value if _finite(value) else [_plain(item) for item in value]
     if isinstance(value, float) and math.isinf(value):
         return ENDLESS if value > 0.0 else -ENDLESS  # the last bound of a histogram; JSON has no infinity
     if isinstance(value, dict):
         # A list of pairs keeps the order in which replicas came: sums stay bit-equal after a restore.
         return [[key, _plain(item)] for key, item in value.items()]
     return value
+
+
+def _finite(values: Any) -> bool:
+    """Whether all are finite floats, which need no walk: most of a state are."""
+    return set(map(type, values)) == {float} and math.isfinite(sum(map(abs, values)))
 
 
 @functools.cache
@@ -98,6 +103,13 @@ def _read_dataclass(kind: type, data: Any, path: str) -> Any:
 def _read_sequence(origin: Any, args: tuple[Any, ...], data: Any, path: str) -> Any:
     if not isinstance(data, list):
         raise _misfit(path, data, "a list")
+    if (
+        args[0] is float
+        and _finite(data)
+        and max(map(abs, data)) < ENDLESS
+        and (origin is list or args[-1] is Ellipsis)
+    ):
+        return origin(data)
     if origin is list or (len(args) == 2 and args[1] is Ellipsis):
         return origin(_read(args[0], item, path) for item in data)
     if len(args) != len(data):

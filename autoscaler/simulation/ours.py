@@ -103,9 +103,12 @@ def _coming(view: View) -> list[Replica]:
 
 def _serving(view: View, now_s: float) -> list[Replica]:
     failure = "no answer" if view.at_s < now_s else None
-    ttft, tpot = np.cumsum(view.ttft, axis=1).tolist(), np.cumsum(view.tpot, axis=1).tolist()
-    steps = np.cumsum(view.step_tokens, axis=1).tolist()
-    prompts, outputs = np.cumsum(view.prompt_sizes, axis=1).tolist(), np.cumsum(view.output_sizes, axis=1).tolist()
+    ttft, tpot = np.cumsum(view.ttft, axis=1, dtype=float).tolist(), np.cumsum(view.tpot, axis=1, dtype=float).tolist()
+    steps = np.cumsum(view.step_tokens, axis=1, dtype=float).tolist()
+    prompts, outputs = (
+        np.cumsum(view.prompt_sizes, axis=1, dtype=float).tolist(),
+        np.cumsum(view.output_sizes, axis=1, dtype=float).tolist(),
+    )
     floats, ints = view.floats.tolist(), view.ints.tolist()
     kv_usage, waiting, running = view.kv_usage.tolist(), view.waiting.tolist(), view.running.tolist()
     replicas = []

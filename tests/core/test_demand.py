@@ -50,7 +50,7 @@ def test_no_request_is_lost_or_counted_twice(pieces: list[tuple[float, float]]) 
         demand.add(now, now + seconds, arrived, 1.0, 1.0)
         now += seconds
     kept = sum(rate * SLOT_S for rate in demand.rates_rps) + demand.arrived
-    assert kept == pytest.approx(sum(arrived for _, arrived in pieces), rel=1e-6, abs=1e-6)
+    assert kept == pytest.approx(sum(arrived for _, arrived in pieces), rel=1e-5, abs=1e-6)
 
 
 @given(st.lists(st.floats(0.0, 1e3), min_size=1, max_size=80), st.integers(1, 100), st.booleans())
