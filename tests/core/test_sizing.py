@@ -112,3 +112,16 @@ def test_times_between_single_tokens_do_not_stand_in_for_the_mean_per_request() 
             tracked, RoleObservation("", (Replica("r0", ReplicaPhase.READY, sample=sample),)), T0 + i, 15.0, LIMITS
         )
     assert tracked.learned.attained.tpot == Evidence(speeds=True)
+
+
+def test_nothing_is_asked_for_on_assumed_sizes_while_pages_are_about_to_tell() -> None:
+    # A restarted planner took requests of 350 and 38 tokens for ones of 1,000 and 200 in its first half minute, asked
+    # for nine replicas where three were right, and kept them for eight minutes: 41 % more GPU-hours in the first hour.
+    planner = Planner()
+    counts = []
+    for i in range(4):  # pages are read whole every 20 s
+        at_s = T0 + 5.0 * i
+        sample = page(at_s, begun=10.0 * 5.0 * i, running=20.0, generated=0.0)
+        replicas = tuple(Replica(f"r{k}", ReplicaPhase.READY, T0 - 900, T0 - 900, T0 - 800, sample) for k in range(3))
+        counts.append(planner.observe(Observation(SPEC, (RoleObservation("", replicas),)), at_s).roles[0].replicas)
+    assert counts == [3, 3, 3, 3]
