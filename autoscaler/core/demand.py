@@ -5,7 +5,6 @@ Law: a slot is kept when its time is over; what was read late is spread over the
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,26 +23,27 @@ class Demand:
     rates_rps: list[float] = field(default_factory=list)
     prompts: list[float] = field(default_factory=list)  # tokens of a request, mean; 0: not measured
     outputs: list[float] = field(default_factory=list)
-    slot: int = -1  # the one in the making: its number since time began
+    from_s: float | None = None  # when the slot in the making began
     arrived: float = 0.0
     seconds: float = 0.0
 
     def add(self, from_s: float, to_s: float, arrived: float, prompt: float, output: float) -> None:
         """Take the requests that arrived between two times, and their mean sizes, tokens; 0 where not measured."""
-        if to_s <= from_s or to_s <= self.slot * SLOT_S:
+        if self.from_s is None:
+            self.from_s = from_s
+        if to_s <= max(from_s, self.from_s):
             return
-        if self.slot < 0:
-            self.slot = math.floor(from_s / SLOT_S)
-        if to_s - self.slot * SLOT_S > KEPT * SLOT_S:
+        if to_s - self.from_s > KEPT * SLOT_S:
             # Longer ago than anything that is kept: a clock that jumped, or a service nobody watched.
             self.rates_rps, self.prompts, self.outputs = [], [], []
-            self.slot, self.arrived, self.seconds = math.floor(to_s / SLOT_S) - 1, 0.0, 0.0
-        from_s = max(from_s, self.slot * SLOT_S)
+            self.from_s, self.arrived, self.seconds = max(from_s, to_s - SLOT_S), 0.0, 0.0
+        from_s = max(from_s, self.from_s)
         rate_rps = arrived / max(1e-9, to_s - from_s)
-        while to_s >= (self.slot + 1) * SLOT_S:
-            ends_s = (self.slot + 1) * SLOT_S
-            self._take(min(ends_s, to_s) - min(from_s, ends_s), rate_rps)
+        while to_s >= self.from_s + SLOT_S:
+            ends_s = self.from_s + SLOT_S
+            self._take(ends_s - min(from_s, ends_s), rate_rps)
             self._close(prompt, output)
+            self.from_s = ends_s
             from_s = max(from_s, ends_s)
         self._take(to_s - from_s, rate_rps)
 
@@ -60,7 +60,6 @@ class Demand:
             self.outputs.append(_short(output))
             if len(self.rates_rps) > KEPT:
                 del self.rates_rps[0], self.prompts[0], self.outputs[0]
-        self.slot += 1
         self.arrived = self.seconds = 0.0
 
 
