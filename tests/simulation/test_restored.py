@@ -7,24 +7,10 @@ import numpy as np
 from autoscaler.core import Planner
 from autoscaler.core.records import Observation
 from autoscaler.simulation.engines import LLAMA_70B_H100X4
-from autoscaler.simulation.ours import Ours, observation, spec_of
 from autoscaler.simulation.scenario import Scenario, Starts
 from autoscaler.simulation.trace import Trace
-from autoscaler.simulation.view import View
 from autoscaler.simulation.world import World
-
-
-class Recording(Ours):
-    """The planner, with what it observed kept."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        super().__init__(spec_of(scenario))
-        self.seen: list[tuple[Observation, float]] = []
-
-    def tick(self, view: View, now_s: float) -> float:
-        """Keep the observation, then decide."""
-        self.seen.append((observation(self.spec, view, now_s), now_s))
-        return super().tick(view, now_s)
+from loadtests.decision_bench import Recording
 
 
 def observed() -> list[tuple[Observation, float]]:
