@@ -145,7 +145,7 @@ def size(
         reasons.append(Reason("make_up", text, (("owed", owed), ("lean", aim.lean))))
     if known.fitted.assumed:
         reasons.append(Reason("assumed_mix", "request sizes are assumed: none was measured yet"))
-        if tick.ready:
+        if tick.ready and held_rps is None:
             # Pages tell of sizes within half a minute; a wish made before is kept for eight: 41 % more in an hour.
             floor = min(floor, len(tick.ready) + len(tick.coming))
     if state.advice is not None and state.advice.saved_share > 0.0:
