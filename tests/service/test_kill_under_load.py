@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +62,17 @@ class World:
                     if decision and decision.get("estimates"):
                         return float(decision["estimates"][0]["lead_time_s"])
                 await asyncio.sleep(0.05)
+
+    async def until_saved(self) -> None:
+        """Waits until the state file holds a start-up: a decision is published before it is saved."""
+        async with asyncio.timeout(15):
+            while not self._has_saved_a_start():
+                await asyncio.sleep(0.05)
+
+    def _has_saved_a_start(self) -> bool:
+        with closing(sqlite3.connect(self.folder / "state" / "state.sqlite", timeout=5)) as connection:
+            rows = connection.execute("SELECT snapshot FROM snapshots").fetchall()
+        return any(re.search(rb'"starts_s":\[[0-9]', snapshot) for (snapshot,) in rows)
 
     async def until_replicas(self, least: int) -> None:
         async with asyncio.timeout(25):
@@ -118,6 +131,7 @@ async def test_a_kill_9_under_load_takes_no_replica_and_what_was_learned_comes_b
                 while await one.lead_time_s() > 60.0:  # the starts seen stand in for the prior
                     await asyncio.sleep(0.1)
             learned_s = await one.lead_time_s()
+            await one.until_saved()
             process.send_signal(signal.SIGKILL)
             await process.wait()
             killed_at_s, there = one.clock.now(), one.fleet.spec_replicas
