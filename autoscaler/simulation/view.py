@@ -22,10 +22,12 @@ from autoscaler.simulation.engines import (
     TPOT_S,
     TTFT_S,
     WAITING,
+    Engines,
     Floats,
     Ints,
 )
 from autoscaler.simulation.fleet import HELD, LOADING, NEXT, SERVE_COUNT, Fleet
+from autoscaler.simulation.kernel import compiled, kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +128,9 @@ def look(fleet: Fleet, serials: Ints, kv_tokens: float, spec: int, now_s: float)
 
 
 def _totals(fleet: Fleet) -> Totals:
-    engines, past = fleet.engines, fleet.past
-    floats = past.floats[0] + engines.floats.sum(axis=0)
-    ints = past.ints[0] + engines.ints.sum(axis=0)
-    ttft = past.ttft[0] + engines.ttft.sum(axis=0)
-    tpot = past.tpot[0] + engines.tpot.sum(axis=0)
+    past = fleet.past
+    floats, ints, ttft, tpot = past.floats[0].copy(), past.ints[0].copy(), past.ttft[0].copy(), past.tpot[0].copy()
+    _add(fleet.engines, floats, ints, ttft, tpot)
     return Totals(
         float(floats[PROMPT_DONE]),
         float(floats[CACHED_DONE]),
@@ -145,6 +145,23 @@ def _totals(fleet: Fleet) -> Totals:
         ttft,
         tpot,
     )
+
+
+@kernel
+def _add_all(engines: Engines, floats: Floats, ints: Ints, ttft: Ints, tpot: Ints) -> None:
+    """Add every replica's counters, a row each, to one row."""
+    for r in range(engines.floats.shape[0]):
+        for k in range(floats.shape[0]):
+            floats[k] += engines.floats[r, k]
+        for k in range(ints.shape[0]):
+            ints[k] += engines.ints[r, k]
+        for k in range(ttft.shape[0]):
+            ttft[k] += engines.ttft[r, k]
+        for k in range(tpot.shape[0]):
+            tpot[k] += engines.tpot[r, k]
+
+
+_add = compiled(_add_all)
 
 
 def alive(fleet: Fleet) -> int:

@@ -16,7 +16,7 @@ from autoscaler.simulation.engines import NONE, Floats, Ints, new_requests
 from autoscaler.simulation.fleet import LOADING, Fleet, create, new_fleet, restart_counters, retire, run
 from autoscaler.simulation.kernel import compiled
 from autoscaler.simulation.policy import HpaPolicy, ScalePolicy, TickingPolicy, desired_of_all
-from autoscaler.simulation.scenario import FaultKind, Life, Scenario
+from autoscaler.simulation.scenario import FaultKind, Life, Scenario, billed_s
 from autoscaler.simulation.view import View, alive, look
 
 DRAIN_S = 900.0  # after the scored part nothing scales and nothing comes; what is inside has this long to finish
@@ -41,11 +41,15 @@ class Run:
 
 
 class World:
-    """One run of one scenario; the seed varies start-up times, routing among equals, timers and removal order."""
+    """One run of one scenario; the seed varies start-up times, routing among equals, timers and removal order.
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    `onlooker` is called whenever time has moved, and may end the run by raising.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int, onlooker: Callable[[World], None] | None = None) -> None:
         trace = scenario.trace
         self.scenario = scenario
+        self._onlooker = onlooker
         self._rng = np.random.default_rng(seed)
         requests = new_requests(trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
         room = 2 * scenario.max_replicas + 8  # as many may drain
@@ -76,6 +80,8 @@ class World:
         if until_s > self.now_s:
             _run(self.fleet, self.scenario.params, until_s)
             self.now_s = until_s
+            if self._onlooker is not None:
+                self._onlooker(self)
 
     def _fault_s(self, kind: FaultKind) -> float:
         """When the scenario's fault of this kind begins; inf: it has none."""
@@ -159,12 +165,16 @@ class World:
         self._advance(scenario.end_s)
         fleet.line[0] = len(fleet.requests.arrival_s)  # no more arrivals; what is held or inside may still finish
         self._advance(scenario.end_s + DRAIN_S)
-        for place, life in self._living.items():
-            self._lives.append(replace(life, ended_s=float(fleet.ended_s[place])))
         requests = fleet.requests
-        return Run(
-            scenario, requests.arrival_s, requests.first_s, requests.finish_s, tuple(self._lives), tuple(self.steps)
-        )
+        return Run(scenario, requests.arrival_s, requests.first_s, requests.finish_s, self._all(), tuple(self.steps))
+
+    def _all(self) -> tuple[Life, ...]:
+        there = (replace(life, ended_s=float(self._ended_s[place])) for place, life in self._living.items())
+        return (*self._lives, *there)
+
+    def billed_s(self, from_s: float, until_s: float) -> float:
+        """Replica-seconds paid for so far within a span."""
+        return billed_s(self._all(), from_s, until_s)
 
     def _run_by_itself(self, policy: ScalePolicy, again: Callable[[], Policy] | None) -> None:
         scrape_s, decide_s = self.now_s, self.now_s + policy.period_s * self._rng.random()

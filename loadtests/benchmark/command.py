@@ -25,7 +25,7 @@ from loadtests.benchmark.runner import Job
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 QUICK_MINUTES = 9.0
-LINES, KIND = "rows.jsonl", "kind.json"
+LINES, LEFT, KIND = "rows.jsonl", "left.jsonl", "kind.json"
 
 
 @app.callback()
@@ -67,6 +67,9 @@ def benchmark(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds for ours and the three best peers of a cell; others have one.")] = 5,
     minutes: Annotated[float | None, typer.Option(help="Begin nothing after so long; 9 with --quick.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Run settings to the end that cannot be among the best any more.")
+    ] = False,
     processes: Annotated[int | None, typer.Option("--jobs", help="Worlds simulated at a time; all cores.")] = None,
 ) -> None:
     """Run every policy over the core grid of a folder of traces, and say who needs how many GPU-hours."""
@@ -86,8 +89,9 @@ def benchmark(
         raise typer.BadParameter(f"{traces} has no *.csv.gz or *.csv file with requests", param_hint="--traces")
     extent = quick_extent(found) if quick else Extent()
     _same_kind(out / KIND, extent)
-    scope = Scope(traces, extent, shares, chosen, seeds)
-    queue = Queue(sized_cells(found, extent), scope, rows.read(out / LINES))
+    scope = Scope(traces, extent, shares, chosen, seeds, whole)
+    former_left = frozenset() if whole else rows.read_left(out / LEFT)
+    queue = Queue(sized_cells(found, extent), scope, rows.read(out / LINES), former_left)
     del found
     limit_s = 60.0 * (minutes if minutes is not None else QUICK_MINUTES if quick else math.inf)
     failures = _run(queue, cores, began + limit_s, out, console)
@@ -136,6 +140,7 @@ def _run(queue: Queue, cores: int, until_s: float, out: Path, console: Console) 
 
         for job, made in run_all(queue, cores, until_s, started):
             rows.append(out / LINES, made.rows)
+            rows.append_left(out / LEFT, made.left)
             failures += made.failures
             done_s += queue.cost_s(job)
             progress.update(task, completed=done_s, total=done_s + queue.left_s())

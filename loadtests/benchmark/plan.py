@@ -7,13 +7,14 @@ benchmark that is stopped early has the middle of the grid.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoscaler.simulation.policies.registry import peers
 from loadtests.benchmark import faults
 from loadtests.benchmark.grid import MAIN_LEAD_S, Cell, Extent, Workload, cells
+from loadtests.benchmark.hopeless import BEST
 from loadtests.benchmark.rows import CEILING, FLUID, HINDSIGHT, OURS, Row
 from loadtests.benchmark.runner import Job, Planned
 from loadtests.benchmark.verdict import CLOSE, below_bound
@@ -24,7 +25,12 @@ REQUEST_S, HOUR_S = 0.9e-6, 0.025
 DEAR = {OURS: 1.0, "mpc-v3": 0.2, "knative": 0.15, "ray-serve": 0.09, "self-tuned-rate": 0.05}
 REFERENCE_RUNS = 36  # replays of both attainments
 JOB_S = 60.0
-BEST = 3
+CUT = 0.5  # of the cost of the runs that may be left is spent; for the estimate only
+# Over the cheapest peer, in the order of trying: a setting that missed what was asked, one that was left.
+MISSED, LEFT = 1.5, 2.0
+
+Place = tuple[str, str, float, int]
+Setting = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Scope:
     asked: tuple[float, ...]
     policies: tuple[str, ...]
     seeds: int
+    whole: bool = False  # no run is left before its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class Sized:
         runs = {"faults": (len(faults.FAULTS) + 1) * short, "cold": 2 * short}.get(one.kind, 1.0)
         if one.policy == OURS and one.kind == "run":
             runs *= len(job.asked)
+        if one.is_leavable and not job.whole:
+            runs *= CUT
         return runs * (self.requests * REQUEST_S + self.hours * DEAR.get(one.policy, HOUR_S))
 
 
@@ -75,11 +84,28 @@ def sized_cells(found: list[Workload], extent: Extent) -> list[Sized]:
     weight: dict[str, float] = defaultdict(float)
     for one in listed:
         weight[one.cell.trace] += one.requests
-    return sorted(listed, key=lambda one: (one.cell.lead_time_s != MAIN_LEAD_S, -weight[one.cell.trace], one.cell.key))
+    # The dear traces last: what is learned of the settings on the others is what lets most of their runs be left.
+    return sorted(listed, key=lambda one: (one.cell.lead_time_s != MAIN_LEAD_S, weight[one.cell.trace], one.cell.key))
 
 
-def first_jobs(one: Sized, scope: Scope, done: frozenset[str]) -> Iterator[Job]:
-    """The references, ours, and every setting of every peer once; in jobs of about JOB_S."""
+def promise(rows: Iterable[Row], asked: float) -> dict[Setting, float]:
+    """What every setting of a peer needed over the cheapest that attained, mean over cells; those that did not last."""
+    cells: dict[Place, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.is_peer and row.fault is None and row.seed == 0 and row.attainment_asked == asked:
+            cells[row.cell].append(row)
+    over: dict[Setting, list[float]] = defaultdict(list)
+    for some in cells.values():
+        least = min((row.gpu_hours for row in some if row.attainment >= asked - CLOSE), default=0.0)
+        for row in some:
+            attains = row.attainment >= asked - CLOSE
+            over[row.policy, row.knobs].append(row.gpu_hours / least if attains and least else MISSED)
+    most = max(map(len, over.values()), default=0)
+    return {one: (sum(some) + LEFT * (most - len(some))) / most for one, some in over.items()}
+
+
+def first_jobs(one: Sized, scope: Scope, done: frozenset[str], promised: Mapping[Setting, float]) -> Iterator[Job]:
+    """The references, ours, and every setting of every peer once, the promising first; in jobs of about JOB_S."""
     planned = [Planned(HINDSIGHT, kind="references")]
     if OURS in scope.policies:
         planned.append(Planned(OURS, default=True))
@@ -87,6 +113,7 @@ def first_jobs(one: Sized, scope: Scope, done: frozenset[str]) -> Iterator[Job]:
         if name in scope.policies:
             settings = [setting for setting in peer.settings if setting.default or not scope.extent.is_quick]
             planned += [Planned(name, setting.knobs, setting.default) for setting in settings]
+    planned[1:] = sorted(planned[1:], key=lambda p: (p.policy != OURS, promised.get((p.policy, p.knobs), LEFT)))
     yield from _packed(one, scope, scope.asked, [p for p in planned if not _is_done(one.cell, p, scope.asked, done)])
 
 
@@ -129,7 +156,7 @@ def best_peers(rows: list[Row], asked: float) -> list[Row]:
 
 
 def _packed(one: Sized, scope: Scope, asked: tuple[float, ...], planned: list[Planned]) -> Iterator[Job]:
-    job = Job(str(scope.folder), scope.extent, one.cell, asked, ())
+    job = Job(str(scope.folder), scope.extent, one.cell, asked, (), whole=scope.whole)
     for run in planned:
         grown = replace(job, planned=(*job.planned, run))
         if job.planned and one.cost_s(grown) > JOB_S:

@@ -6,39 +6,52 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
 
 from loadtests.benchmark.grid import Cell
-from loadtests.benchmark.plan import Scope, Sized, first_jobs, later_jobs
-from loadtests.benchmark.rows import Row
+from loadtests.benchmark.plan import Place, Scope, Setting, Sized, first_jobs, later_jobs, promise
+from loadtests.benchmark.rows import Row, without_series
 from loadtests.benchmark.runner import Job, Made, run_job
-
-Place = tuple[str, str, float, int]
 
 
 class Queue:
     """Jobs not begun, and what is known of every cell; later jobs of a cell come before the next cell's first."""
 
-    def __init__(self, listed: list[Sized], scope: Scope, former: list[Row]) -> None:
+    def __init__(
+        self, listed: list[Sized], scope: Scope, former: list[Row], left: frozenset[str] = frozenset()
+    ) -> None:
         self._scope = scope
+        self._left = set(left)
         self._sized = {_place(one.cell): one for one in listed}
         self._rows: dict[Place, dict[str, Row]] = {place: {} for place in self._sized}
         self._open: dict[Place, int] = {}
         self._later: set[Place] = set()
         self._jobs: deque[Job] = deque()
+        self._waiting = deque(self._sized)  # cells that no job of was planned for
         for row in former:
             if row.cell in self._rows:
                 self._rows[row.cell][row.key] = row
-        for place, one in self._sized.items():
-            some = list(first_jobs(one, scope, self._done(place)))
-            self._open[place] = len(some)
-            self._jobs.extend(some)
-            if not some:
-                self._add_later(place)
+        self._first_s = {place: sum(map(one.cost_s, self._firsts(one, {}))) for place, one in self._sized.items()}
+
+    def _firsts(self, one: Sized, promised: Mapping[Setting, float]) -> list[Job]:
+        return list(first_jobs(one, self._scope, self._done(_place(one.cell)), promised))
 
     def _done(self, place: Place) -> frozenset[str]:
-        return frozenset(self._rows[place])
+        return frozenset(self._rows[place]) | self._left
+
+    def _every(self) -> list[Row]:
+        return [row for some in self._rows.values() for row in some.values()]
+
+    def _plan_next(self) -> None:
+        """Plan a cell's first jobs, by what the cells before it showed."""
+        place = self._waiting.popleft()
+        some = self._firsts(self._sized[place], promise(self._every(), self._scope.asked[0]))
+        self._open[place] = len(some)
+        self._jobs.extend(some)
+        if not some:
+            self._add_later(place)
 
     def _add_later(self, place: Place) -> None:
         self._later.add(place)
@@ -47,20 +60,29 @@ class Queue:
         self._jobs.extendleft(reversed(some))
 
     def take(self) -> Job | None:
-        """The next job."""
-        return self._jobs.popleft() if self._jobs else None
+        """The next job, with what its cell's others gave so far."""
+        while not self._jobs and self._waiting:
+            self._plan_next()
+        if not self._jobs:
+            return None
+        job = self._jobs.popleft()
+        former = self._rows[_place(job.cell)].values()
+        return replace(job, former=tuple(without_series(row) for row in former))
 
-    def finished(self, job: Job, made: list[Row]) -> None:
+    def finished(self, job: Job, made: Made) -> None:
         """A job's rows are there."""
         place = _place(job.cell)
-        self._rows[place].update((row.key, row) for row in made)
+        self._rows[place].update((row.key, row) for row in made.rows)
+        self._left.update(made.left)
         self._open[place] -= 1
         if not self._open[place] and place not in self._later:
             self._add_later(place)
 
     def missing(self) -> list[str]:
         """Cells in which something was not run yet."""
-        return [one.cell.key for place, one in self._sized.items() if place not in self._later or self._open[place]]
+        return [
+            one.cell.key for place, one in self._sized.items() if place not in self._later or self._open.get(place, 1)
+        ]
 
     def cost_s(self, job: Job) -> float:
         """About how long it takes on one core."""
@@ -68,7 +90,7 @@ class Queue:
 
     def left_s(self) -> float:
         """About what all jobs take that are known, and those that will follow."""
-        known = sum(self.cost_s(job) for job in self._jobs)
+        known = sum(self.cost_s(job) for job in self._jobs) + sum(self._first_s[place] for place in self._waiting)
         return known + sum(self._later_s(one) for place, one in self._sized.items() if place not in self._later)
 
     def _later_s(self, one: Sized) -> float:
@@ -95,7 +117,7 @@ def run_all(queue: Queue, processes: int, until_s: float, started: Callable[[Job
             for future in ended:
                 job = running.pop(future)
                 made = future.result()
-                queue.finished(job, made.rows)
+                queue.finished(job, made)
                 yield job, made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -63,6 +64,11 @@ class Row:
         return self.policy != OURS and not self.policy.startswith(REFERENCE)
 
 
+def without_series(row: Row) -> Row:
+    """A row without what only the report needs."""
+    return replace(row, hours_gpu=(), hours_good=(), hours_requests=(), replicas=())
+
+
 def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a file of lines."""
     with path.open("a") as file:
@@ -85,6 +91,21 @@ def read(path: Path) -> list[Row]:
             row = Row(**values)
             rows[row.key] = row
     return list(rows.values())
+
+
+def append_left(path: Path, keys: Iterable[str]) -> None:
+    """Add keys of runs that were left before their end to a file of lines."""
+    with path.open("a") as file:
+        file.writelines(json.dumps(key) + "\n" for key in keys)
+
+
+def read_left(path: Path) -> frozenset[str]:
+    """Keys of runs that were left; a line cut by a crash is none."""
+    found = set()
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            found.add(json.loads(line))
+    return frozenset(found)
 
 
 def with_bounds(rows: list[Row]) -> list[Row]:

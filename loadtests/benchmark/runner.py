@@ -19,12 +19,14 @@ from autoscaler.simulation.trace import read_trace
 from autoscaler.simulation.world import Policy, Run, World
 from loadtests.benchmark import bootstrap, faults
 from loadtests.benchmark.grid import Cell, Extent, Workload, family_of, first_replicas, scenario_of, short_name
+from loadtests.benchmark.hopeless import Bar, Hopeless, Watch, bars
 from loadtests.benchmark.rows import CEILING, FLUID, HINDSIGHT, OURS, Row
 
 SHORT_WINDOW_S = 3 * 3600.0
 SHORT_PARTS = 8  # of a short window, in place of hours
 SHORT_BLOCK_S = 300.0  # of the hindsight schedule, where the window is short
 DRAWN_S = 360.0
+GOODPUT_RIVAL = "mpc-v3"  # ours is compared with every setting of it, whatever it attains
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,12 @@ class Planned:
     seed: int = 0
     kind: str = "run"  # run | references | faults | cold | better
 
+    @property
+    def is_leavable(self) -> bool:
+        """A peer's setting that is run for the search of the best: not its default, nor the rule judged by goodput."""
+        is_search = self.kind == "run" and self.seed == 0 and not self.default
+        return is_search and self.policy not in {OURS, GOODPUT_RIVAL}
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -47,6 +55,8 @@ class Job:
     cell: Cell
     asked: tuple[float, ...]
     planned: tuple[Planned, ...]
+    former: tuple[Row, ...] = ()  # what the cell's other jobs gave so far
+    whole: bool = False  # no run is left before its end
 
 
 class _Watched(Objective):
@@ -75,20 +85,24 @@ def _workload(folder: str, name: str) -> Workload:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a job gave: rows, and what went wrong in runs that gave none."""
+    """What a job gave: rows, what went wrong in runs that gave none, and the keys of those that were left."""
 
     rows: list[Row]
     failures: list[str]
+    left: list[str]
 
 
 def run_job(job: Job) -> Made:
     """Rows of every run of a job; a run that fails is told and does not stop the others."""
     workload = _workload(job.folder, job.cell.trace)
     scenario = scenario_of(job.cell, workload, Objective(attainment=job.asked[0]), job.extent.warm_up_s)
-    made = Made([], [])
+    made = Made([], [], [])
     for one in job.planned:
         try:
-            made.rows.extend(_KINDS[one.kind](job, one, scenario))
+            if one.is_leavable and not job.whole:
+                _leavable(job, one, scenario, made)
+            else:
+                made.rows.extend(_KINDS[one.kind](job, one, scenario))
         except Exception:  # noqa: BLE001 -- one of thousands; it is made again when the benchmark goes on
             name = f"{job.cell.key} {one.kind} {one.policy} {one.knobs or ''} seed {one.seed}"
             made.failures.append(f"{name}: {traceback.format_exc(limit=-3)}")
@@ -108,22 +122,43 @@ def _at(scenario: Scenario, asked: float) -> Scenario:
     return replace(scenario, objective=replace(scenario.objective, attainment=asked))
 
 
-def _swept(job: Job, one: Planned, scenario: Scenario) -> list[Row]:
-    """One run; a policy that never reads the attainment is run once for all of those asked."""
+def _swept(job: Job, one: Planned, scenario: Scenario, some: tuple[Bar, ...] = ()) -> list[Row]:
+    """One run; a policy that never reads the attainment is run once for all of those asked. Raises Hopeless."""
     rows: list[Row] = []
     for asked in job.asked:
         mine = _at(scenario, asked)
+        watch = Watch(mine, some) if some else None
         if one.policy == OURS:
             run, depends = World(mine, one.seed).run(build(one, mine)), True
         else:
             _Watched.was_read = False
             objective = _Watched(mine.objective.ttft_s, mine.objective.tpot_s, asked)
-            run = World(mine, one.seed).run(build(one, mine, objective))
+            run = World(mine, one.seed, watch).run(build(one, mine, objective))
             depends = _Watched.was_read
         rows.append(row_of(job, one, run, asked))
         if not depends:
             return rows + [replace(rows[0], attainment_asked=other) for other in job.asked[1:]]
     return rows
+
+
+def _leavable(job: Job, one: Planned, scenario: Scenario, made: Made) -> None:
+    """A run that is left, for every attainment asked, when it is certain that nobody will look at it."""
+    some = bars((*job.former, *made.rows), job.asked)
+    alone = len(job.asked) == 1
+    try:
+        made.rows.extend(_swept(job, one, scenario, some))
+    except Hopeless:
+        if alone or not _Watched.was_read:
+            made.left.extend(key_of(job.cell, one, asked) for asked in job.asked)
+            return
+        for asked in job.asked:
+            _leavable(replace(job, asked=(asked,)), one, _at(scenario, asked), made)
+
+
+def key_of(cell: Cell, one: Planned, asked: float) -> str:
+    """The key of the row that a run gives."""
+    parts = (cell.trace, cell.fleet, cell.lead_time_s, cell.step_tokens, None, one.policy, one.knobs, one.seed, asked)
+    return "|".join(map(str, parts))
 
 
 def _references(job: Job, _: Planned, scenario: Scenario) -> list[Row]:
