@@ -1,8 +1,10 @@
-"""Leaves a run when it is certain that it cannot be among the best: most of a benchmark's time goes to such settings.
+"""Leaves a run when it cannot be among the best any more: most of a benchmark's time would go to such settings.
 
-Law: nothing is guessed. A run is left when so many requests missed already that it cannot attain what it would be
-compared at, or when what it paid and the least that the rest must cost is more than ours needs and than each of the
-best peers does; for every attainment that is asked. What is left gives no row, and is counted.
+Law: a run is left when so many requests missed already that it cannot attain what it would be compared at, or when what
+it paid and the least that the rest must cost is more than ours needs and than each of the three best peers does; for
+every attainment that is asked. The least of the rest is nine tenths of what the hindsight bound pays there: a policy
+that pays less over the rest, attains as much over all and is among the best is not known. What is left gives no row,
+and is counted.
 """
 
 from __future__ import annotations
@@ -12,16 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoscaler.simulation.clairvoyant import fluid_bound_gpu_hours, work_s
 from autoscaler.simulation.scenario import Scenario
 from autoscaler.simulation.world import World
-from loadtests.benchmark.rows import CEILING, OURS, Row
+from loadtests.benchmark.rows import CEILING, HINDSIGHT, OURS, Row
 from loadtests.benchmark.verdict import CEILING_CLOSE, CLOSE
 
 CHECK_S = 900.0
 BEST = 3  # peers of a cell that get more seeds and faults: a fourth is of no interest
 SLACK = 0.005  # of attainment: the mean of ours over five seeds may lie below its first seed's
-SERVED = 0.97  # of the fluid bound of the rest: what is inside at the end is finished outside the scored part
+LEAST_OF_BOUND = 0.9  # of what the hindsight bound pays for the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Bar:
     asked: float
     attainment: float
     gpu_hours: float
+    bound_hours: tuple[float, ...]  # what the hindsight bound pays in each hour of the scored part
 
 
 class Hopeless(Exception):  # noqa: N818 -- it is no error
@@ -45,7 +47,8 @@ def bars(rows: Iterable[Row], shares: Sequence[float]) -> tuple[Bar, ...]:
         mine = [row for row in swept if row.attainment_asked == asked]
         ours = next((row for row in mine if row.policy == OURS), None)
         ceiling = next((row for row in mine if row.policy == CEILING), None)
-        if ours is None or ceiling is None:
+        hindsight = next((row for row in mine if row.policy == HINDSIGHT), None)
+        if ours is None or ceiling is None or hindsight is None:
             return ()
         wanted = asked - CLOSE if ceiling.attainment >= asked else ceiling.attainment - CEILING_CLOSE
         cheapest: dict[str, float] = {}
@@ -53,25 +56,28 @@ def bars(rows: Iterable[Row], shares: Sequence[float]) -> tuple[Bar, ...]:
             if row.is_peer and row.attainment >= wanted:
                 cheapest[row.policy] = min(row.gpu_hours, cheapest.get(row.policy, np.inf))
         third = sorted(cheapest.values())[BEST - 1] if len(cheapest) >= BEST else np.inf
-        found.append(Bar(asked, min(ours.attainment - CLOSE, wanted) - SLACK, max(third, ours.gpu_hours)))
+        found.append(
+            Bar(asked, min(ours.attainment - CLOSE, wanted) - SLACK, max(third, ours.gpu_hours), _hours(hindsight))
+        )
     return tuple(found)
+
+
+def _hours(hindsight: Row) -> tuple[float, ...]:
+    """Where the bound does not hit what is asked, nothing is said of the rest."""
+    return hindsight.hours_gpu if hindsight.clairvoyant_gpu_hours is not None else (0.0,)
 
 
 class Watch:
     """Looks at a run every CHECK_S of its scored part; raises Hopeless."""
 
     def __init__(self, scenario: Scenario, some: tuple[Bar, ...]) -> None:
-        self._bars = some
+        self._bars = [(bar, np.concatenate([np.cumsum(bar.bound_hours[::-1])[::-1], [0.0]])) for bar in some]
         self._scenario = scenario
         arrival_s = scenario.trace.arrival_s
         self._first, self._last = (int(at) for at in np.searchsorted(arrival_s, [scenario.start_s, scenario.end_s]))
         self._judged = self._first
         self._missed = 0
         self._next_s = scenario.start_s + CHECK_S
-        # GPU-hours that everything from the k-th request on takes at the least.
-        work = work_s(scenario)[self._first : self._last]
-        share = np.concatenate([np.cumsum(work[::-1])[::-1], [0.0]]) / max(1e-9, work.sum())
-        self._rest = SERVED * fluid_bound_gpu_hours(scenario) * share
 
     def __call__(self, world: World) -> None:
         """Raises Hopeless where no bar can be reached any more."""
@@ -80,12 +86,15 @@ class Watch:
             return
         self._next_s = now_s + CHECK_S
         self._judge(world, now_s - CHECK_S)
-        arrived = int(np.searchsorted(self._scenario.trace.arrival_s, now_s))
         paid = world.billed_s(self._scenario.start_s, now_s) * self._scenario.gpus_per_replica / 3600.0
-        least = paid + float(self._rest[min(arrived, self._last) - self._first])
         most = 1.0 - self._missed / max(1, self._last - self._first)
-        if all(most < bar.attainment or least > bar.gpu_hours for bar in self._bars):
-            raise Hopeless
+        done = (now_s - self._scenario.start_s) / (self._scenario.end_s - self._scenario.start_s)
+        for bar, rest in self._bars:
+            at = done * (len(rest) - 1)
+            least = paid + LEAST_OF_BOUND * float(np.interp(at, np.arange(len(rest)), rest))
+            if most >= bar.attainment and least <= bar.gpu_hours:
+                return
+        raise Hopeless
 
     def _judge(self, world: World, until_s: float) -> None:
         """Count what certainly missed among the requests that came before `until_s`."""

@@ -10,24 +10,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from autoscaler.simulation.policies.registry import peers
 from loadtests.benchmark import faults
 from loadtests.benchmark.grid import MAIN_LEAD_S, Cell, Extent, Workload, cells
 from loadtests.benchmark.hopeless import BEST
 from loadtests.benchmark.rows import CEILING, FLUID, HINDSIGHT, OURS, Row
-from loadtests.benchmark.runner import Job, Planned
+from loadtests.benchmark.runner import GOODPUT_RIVAL, Job, Planned
 from loadtests.benchmark.verdict import CLOSE, below_bound
 
 # Seconds, measured on one core of two (docs/benchmarks.md): per request of the engine and the score, per simulated
 # hour of the policy's own Python; for the estimate and for jobs of even length, nothing else.
 REQUEST_S, HOUR_S = 0.9e-6, 0.025
 DEAR = {OURS: 1.0, "mpc-v3": 0.2, "knative": 0.15, "ray-serve": 0.09, "self-tuned-rate": 0.05}
-REFERENCE_RUNS = 36  # replays of both attainments
+REFERENCE_RUNS = 18  # replays for each attainment
 JOB_S = 60.0
 CUT = 0.5  # of the cost of the runs that may be left is spent; for the estimate only
 # Over the cheapest peer, in the order of trying: a setting that missed what was asked, one that was left.
 MISSED, LEFT = 1.5, 2.0
+KEPT = 2  # settings of a peer
 
 Place = tuple[str, str, float, int]
 Setting = tuple[str, str | None]
@@ -42,7 +44,11 @@ class Scope:
     asked: tuple[float, ...]
     policies: tuple[str, ...]
     seeds: int
-    whole: bool = False  # no run is left before its end
+    whole: bool = False  # no run is left before its end, and every attainment is asked at every start
+
+    def shares(self, cell: Cell) -> tuple[float, ...]:
+        """The attainments asked in a cell: all of them in the middle of the grid, else the first."""
+        return self.asked if self.whole or cell.lead_time_s == MAIN_LEAD_S else self.asked[:1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +59,20 @@ class Sized:
     requests: float
     hours: float
 
+    @property
+    def is_main(self) -> bool:
+        """Whether it is in the middle of the grid."""
+        return self.cell.lead_time_s == MAIN_LEAD_S
+
     def cost_s(self, job: Job) -> float:
         """About how long a job takes on one core."""
         return sum(self._one_s(one, job) for one in job.planned)
 
     def _one_s(self, one: Planned, job: Job) -> float:
         if one.kind == "references":
-            return REFERENCE_RUNS * self.requests * REQUEST_S
+            return len(job.asked) * REFERENCE_RUNS * self.requests * REQUEST_S
         if one.kind == "better":
-            return 2 * REFERENCE_RUNS * self.requests * REQUEST_S
+            return 2 * len(job.asked) * REFERENCE_RUNS * self.requests * REQUEST_S
         short = min(1.0, 3.0 / self.hours)
         runs = {"faults": (len(faults.FAULTS) + 1) * short, "cold": 2 * short}.get(one.kind, 1.0)
         if one.policy == OURS and one.kind == "run":
@@ -99,22 +110,62 @@ def promise(rows: Iterable[Row], asked: float) -> dict[Setting, float]:
         least = min((row.gpu_hours for row in some if row.attainment >= asked - CLOSE), default=0.0)
         for row in some:
             attains = row.attainment >= asked - CLOSE
-            over[row.policy, row.knobs].append(row.gpu_hours / least if attains and least else MISSED)
+            missed = MISSED + asked - row.attainment
+            over[row.policy, row.knobs].append(row.gpu_hours / least if attains and least else missed)
     most = max(map(len, over.values()), default=0)
     return {one: (sum(some) + LEFT * (most - len(some))) / most for one, some in over.items()}
 
 
-def first_jobs(one: Sized, scope: Scope, done: frozenset[str], promised: Mapping[Setting, float]) -> Iterator[Job]:
-    """The references, ours, and every setting of every peer once, the promising first; in jobs of about JOB_S."""
+def without_hope(cell: Cell, rows: Iterable[Row], scope: Scope) -> frozenset[Setting]:
+    """Settings that are not tried at this start, by what they gave at MAIN_LEAD_S in the same trace and fleet.
+
+    A peer keeps, for each attainment asked, the KEPT settings that came nearest to being its best there.
+    """
+    if cell.lead_time_s == MAIN_LEAD_S or scope.whole:
+        return frozenset()
+    main = [row for row in rows if row.cell == (cell.trace, cell.fleet, MAIN_LEAD_S, cell.step_tokens)]
+    if not main:
+        return frozenset()
+    hopeless: set[Setting] = set()
+    promised = [promise(main, asked) for asked in scope.shares(cell)]
+    for name, peer in peers().items():
+        settings = [(name, setting.knobs) for setting in peer.settings]
+        kept: set[Setting] = set()
+        for one in promised:
+            kept.update(sorted(settings, key=lambda setting: one.get(setting, LEFT))[:KEPT])
+        hopeless.update(set(settings) - kept)
+    return frozenset(hopeless)
+
+
+def head_jobs(one: Sized, scope: Scope, done: frozenset[str]) -> Iterator[Job]:
+    """The references and ours: what tells of a peer's run whether it is of interest."""
     planned = [Planned(HINDSIGHT, kind="references")]
     if OURS in scope.policies:
         planned.append(Planned(OURS, default=True))
+    asked = scope.shares(one.cell)
+    yield from _packed(one, scope, asked, [p for p in planned if not _is_done(one.cell, p, asked, done)])
+
+
+def peer_jobs(
+    one: Sized,
+    scope: Scope,
+    done: frozenset[str],
+    promised: Mapping[Setting, float] = MappingProxyType({}),
+    hopeless: frozenset[Setting] = frozenset(),
+) -> Iterator[Job]:
+    """Every setting of every peer once, the promising first; in jobs of about JOB_S."""
+    planned: list[Planned] = []
     for name, peer in peers().items():
         if name in scope.policies:
             settings = [setting for setting in peer.settings if setting.default or not scope.extent.is_quick]
-            planned += [Planned(name, setting.knobs, setting.default) for setting in settings]
-    planned[1:] = sorted(planned[1:], key=lambda p: (p.policy != OURS, promised.get((p.policy, p.knobs), LEFT)))
-    yield from _packed(one, scope, scope.asked, [p for p in planned if not _is_done(one.cell, p, scope.asked, done)])
+            planned += [
+                Planned(name, setting.knobs, setting.default)
+                for setting in settings
+                if setting.default or name == GOODPUT_RIVAL or (name, setting.knobs) not in hopeless
+            ]
+    planned.sort(key=lambda p: promised.get((p.policy, p.knobs), LEFT))
+    asked = scope.shares(one.cell)
+    yield from _packed(one, scope, asked, [p for p in planned if not _is_done(one.cell, p, asked, done)])
 
 
 def later_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) -> Iterator[Job]:
@@ -136,7 +187,8 @@ def later_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) 
         for row in sorted(beaten, key=lambda row: -row.gpu_hours):
             lowest[row.attainment_asked] = row
         told = "\n".join(f"{share}\t{row.policy}\t{row.knobs or ''}" for share, row in lowest.items())
-        yield Job(str(scope.folder), scope.extent, one.cell, scope.asked, (Planned(HINDSIGHT, told, kind="better"),))
+        better = Planned(HINDSIGHT, told, kind="better")
+        yield Job(str(scope.folder), scope.extent, one.cell, scope.shares(one.cell), (better,))
 
 
 def best_peers(rows: list[Row], asked: float) -> list[Row]:

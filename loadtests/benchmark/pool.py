@@ -6,14 +6,16 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 
 from loadtests.benchmark.grid import Cell
-from loadtests.benchmark.plan import Place, Scope, Setting, Sized, first_jobs, later_jobs, promise
+from loadtests.benchmark.plan import Place, Scope, Sized, head_jobs, later_jobs, peer_jobs, promise, without_hope
 from loadtests.benchmark.rows import Row, without_series
 from loadtests.benchmark.runner import Job, Made, run_job
+
+Part = Callable[[Sized, Scope, frozenset[str]], Iterator[Job]]
 
 
 class Queue:
@@ -29,14 +31,16 @@ class Queue:
         self._open: dict[Place, int] = {}
         self._later: set[Place] = set()
         self._jobs: deque[Job] = deque()
-        self._waiting = deque(self._sized)  # cells that no job of was planned for
+        self._waiting = _order(listed)  # what no job was planned for yet
         for row in former:
             if row.cell in self._rows:
                 self._rows[row.cell][row.key] = row
-        self._first_s = {place: sum(map(one.cost_s, self._firsts(one, {}))) for place, one in self._sized.items()}
-
-    def _firsts(self, one: Sized, promised: Mapping[Setting, float]) -> list[Job]:
-        return list(first_jobs(one, self._scope, self._done(_place(one.cell)), promised))
+        self._waiting_s = {
+            (place, part): sum(
+                self._sized[place].cost_s(job) for job in part(self._sized[place], scope, self._done(place))
+            )
+            for place, part in self._waiting
+        }
 
     def _done(self, place: Place) -> frozenset[str]:
         return frozenset(self._rows[place]) | self._left
@@ -45,13 +49,20 @@ class Queue:
         return [row for some in self._rows.values() for row in some.values()]
 
     def _plan_next(self) -> None:
-        """Plan a cell's first jobs, by what the cells before it showed."""
-        place = self._waiting.popleft()
-        some = self._firsts(self._sized[place], promise(self._every(), self._scope.asked[0]))
-        self._open[place] = len(some)
+        """Plan a cell's references and ours, or its peers by what the cells before it showed."""
+        place, part = self._waiting.popleft()
+        one, done, scope = self._sized[place], self._done(place), self._scope
+        if part is head_jobs:
+            some = list(head_jobs(one, scope, done))
+            self._open[place] = 1 + len(some)  # the peers are still to be planned
+        else:
+            every = self._every()
+            promised, hopeless = promise(every, scope.asked[0]), without_hope(one.cell, every, scope)
+            some = list(peer_jobs(one, scope, done, promised, hopeless))
+            self._open[place] += len(some) - 1
+            if not self._open[place]:
+                self._add_later(place)
         self._jobs.extend(some)
-        if not some:
-            self._add_later(place)
 
     def _add_later(self, place: Place) -> None:
         self._later.add(place)
@@ -67,7 +78,7 @@ class Queue:
             return None
         job = self._jobs.popleft()
         former = self._rows[_place(job.cell)].values()
-        return replace(job, former=tuple(without_series(row) for row in former))
+        return replace(job, former=tuple(without_series(row) for row in former if row.seed == 0))
 
     def finished(self, job: Job, made: Made) -> None:
         """A job's rows are there."""
@@ -90,13 +101,20 @@ class Queue:
 
     def left_s(self) -> float:
         """About what all jobs take that are known, and those that will follow."""
-        known = sum(self.cost_s(job) for job in self._jobs) + sum(self._first_s[place] for place in self._waiting)
+        known = sum(self.cost_s(job) for job in self._jobs) + sum(self._waiting_s[part] for part in self._waiting)
         return known + sum(self._later_s(one) for place, one in self._sized.items() if place not in self._later)
 
     def _later_s(self, one: Sized) -> float:
         """Later jobs before the best peers are known: three of middling cost stand in."""
         rows = list(self._rows[_place(one.cell)].values())
         return sum(one.cost_s(job) for job in later_jobs(one, self._scope, rows, frozenset())) * (1.0 if rows else 1.3)
+
+
+def _order(listed: list[Sized]) -> deque[tuple[Place, Part]]:
+    """Starts of MAIN_LEAD_S before the others; of each the references and ours of every cell before the peers."""
+    groups = ([one for one in listed if one.is_main], [one for one in listed if not one.is_main])
+    parts: tuple[Part, ...] = (head_jobs, peer_jobs)
+    return deque((_place(one.cell), part) for group in groups for part in parts for one in group)
 
 
 def _place(cell: Cell) -> Place:
