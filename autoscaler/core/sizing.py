@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from autoscaler.core.advice import EVERY_S, Advice, advise
 from autoscaler.core.asking import lean
 from autoscaler.core.attained import AIM_MISSES
@@ -16,7 +18,7 @@ from autoscaler.core.demand import Demand
 from autoscaler.core.fitting import Fitted, fit, learn_speed
 from autoscaler.core.headroom import Headroom
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
-from autoscaler.core.rehearsal import SURGE
+from autoscaler.core.rehearsal import SURGE, tpot_share
 from autoscaler.core.series import SlidingMax
 from autoscaler.core.tracking import Tick, Tracked
 from autoscaler.core.trials import Aim, Trials, Yard
@@ -31,6 +33,8 @@ NEAR_SHARE = 0.02  # as long as the share is not so much less
 LEAST_COVERED_S = 5.0
 MADE_UP = 0.02  # of ln(rate), before it is worth a reason
 LEAST_STARTS_QUANTILE = 0.9
+ALL_IN_TIME = 0.998  # of times per token at the aim: then only first tokens miss
+CLIFF_HALF_KNOWN = 240  # slots, an hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,10 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
     elif now == fitted.at_s:
         state.trials.go_on(state.demand, yard, objective.attainment)
     asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)
-    leaning = lean(state.tracked.learned.attained, objective, known.rate_rps, known.recent)
+    slots = len(state.demand.rates_rps)
+    is_cliff = float(tpot_share(one, np.array(base_rps / carried.each))) > ALL_IN_TIME
+    cliff = slots / (slots + CLIFF_HALF_KNOWN) if is_cliff else 0.0
+    leaning = lean(state.tracked.learned.attained, objective, known.rate_rps, known.recent, cliff)
     return state.trials.aim(asked, yard, leaning)
 
 
