@@ -22,13 +22,14 @@ NEAR = 0.02  # points below the objective down to which pages may show the share
 def lean(attained: Attained, objective: Objective, rate_rps: float, recent: float | None, cliff: float = 0.0) -> float:
     """What is owed or ahead over the day, as a change of ln(rate per replica); `recent` is the share pages show.
 
-    `cliff` is 0 where times per token miss as well, else how well the cliff is known, up to 1.
+    `cliff` is 0 where times per token miss as well, 1 where only first tokens do and that is well known.
 
     Slowly, and in the rate and not in the share: at a cliff a point of the share is half a per cent of the rate, on a
     slope three, and shares are concave in the rate, so the same misses cost more if they come in turns.
     """
     allowed = max(1e-4, 1.0 - objective.attainment)
-    budget = allowed * max(rate_rps * (CLIFF_S if cliff else LEAN_S), 0.1 * attained.offered, 1.0)
+    over_s = LEAN_S + cliff * (CLIFF_S - LEAN_S)
+    budget = allowed * max(rate_rps * over_s, 0.1 * attained.offered, 1.0)
     low, high = LEAN_BOUNDS
     change = min(high, max(low, EDGE * cliff - LEAN * attained.owed / budget))
     return min(0.0, change) if recent is not None and recent < objective.attainment - NEAR else change

@@ -29,6 +29,8 @@ WAKING_PERIOD_S = 1.0
 HELD_RATE_S = 12.0  # a gateway's arrivals while it holds some: at a wake-up seconds count
 HELD_RECENT_S = 30.0  # the same in the minute after, when a mean over a minute lags behind what woke it
 HELD_RATE_LEAST_S = 2.0
+DARK_PERIODS = 3.0  # without a decision: a restart of ours, or a loop that hung
+SETTLE_S = 200.0  # the rate's window of 180 s and the 19 s between two whole pages: then all of it was seen again
 
 
 @dataclass(slots=True)
@@ -99,6 +101,10 @@ class Planner:
             return blocked
         if state.watched_since_s is None:
             state.watched_since_s = now
+        dark = state.blind_since_s is not None or tick_s > DARK_PERIODS * spec.period_s
+        for role in spec.roles:
+            if dark or ticks[role.role].resets:
+                state.roles[role.role].settled_at_s = now + SETTLE_S
         state.known_at_s, state.blind_since_s = now, None
         return self._decide(spec, observed, ticks, outside, now, tick_s)
 

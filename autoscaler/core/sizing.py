@@ -33,7 +33,7 @@ NEAR_SHARE = 0.02  # as long as the share is not so much less
 LEAST_COVERED_S = 5.0
 MADE_UP = 0.02  # of ln(rate), before it is worth a reason
 LEAST_STARTS_QUANTILE = 0.9
-ALL_IN_TIME = 0.998  # of times per token at the aim: then only first tokens miss
+SLOPE, CLIFF = 0.99, 0.999  # share of times per token in time at the aim: from here on only first tokens miss
 CLIFF_HALF_KNOWN = 240  # slots, an hour
 
 
@@ -61,6 +61,7 @@ class RoleState:
     wanted: SlidingMax = field(default_factory=SlidingMax)
     last_replicas: int = 0
     decided_at_s: float | None = None
+    settled_at_s: float = 0.0  # until then nothing is taken away: what was not seen reads like quiet
     rate_rps: float = 0.0  # the last one
 
 
@@ -230,8 +231,8 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
         state.trials.go_on(state.demand, yard, objective.attainment)
     asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)
     slots = len(state.demand.rates_rps)
-    is_cliff = float(tpot_share(one, np.array(base_rps / carried.each))) > ALL_IN_TIME
-    cliff = slots / (slots + CLIFF_HALF_KNOWN) if is_cliff else 0.0
+    in_time = float(tpot_share(one, np.array(base_rps / carried.each)))
+    cliff = min(1.0, max(0.0, (in_time - SLOPE) / (CLIFF - SLOPE))) * slots / (slots + CLIFF_HALF_KNOWN)
     leaning = lean(state.tracked.learned.attained, objective, known.rate_rps, known.recent, cliff)
     return state.trials.aim(asked, yard, leaning)
 
@@ -260,6 +261,8 @@ def _near(
     """The count, or what is there where that gives nearly the same share: noise does not start replicas."""
     present = min(spec.max_replicas, len(tick.ready) + len(tick.coming))
     if present == floor or not present or real < present * (1.0 - TOLERANCE) or real > present * (1.0 + TOLERANCE):
+        return floor
+    if present < floor <= state.last_replicas:  # asked for already and not there yet: it is not taken back
         return floor
     share = state.trials.share(state.rate_rps / present, aim.base_rps)
     if share is not None and share < min(aim.asked, aim.share) - NEAR_SHARE:
@@ -304,6 +307,11 @@ def _kept(state: RoleState, tick: Tick, wanted: int, lead_s: float, now: float, 
     most = state.wanted.push(now, wanted, keep_s)
     if tick.blind and state.last_replicas > most:
         reasons.append(Reason("partly_blind", f"{len(tick.blind)} replicas do not answer: none is taken away"))
+        return state.last_replicas
+    if now < state.settled_at_s and state.last_replicas > most:
+        left_s = state.settled_at_s - now
+        text = f"pages were dark or began anew: {state.last_replicas} are kept for {left_s:.0f} s more"
+        reasons.append(Reason("settling", text, (("kept", float(state.last_replicas)),)))
         return state.last_replicas
     if most > wanted:
         text = f"{most} were wanted within the last {keep_s:.0f} s, for which a surplus replica is kept"

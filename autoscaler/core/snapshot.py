@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from autoscaler.core.errors import AutoscalerError
 
 KIND = "llm-autoscaler/planner"
-VERSION = 2
+VERSION = 3
 ENDLESS = 1.7e308  # stands for infinity
 
 T = TypeVar("T")

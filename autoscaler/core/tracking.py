@@ -70,6 +70,7 @@ class Tick:
     arrived: float = 0.0
     added: Added = field(default_factory=Added)
     whole: bool = False  # pages are read whole
+    resets: int = 0  # replicas whose counters began anew
 
 
 def _clean(value: float | None, tick: Tick) -> float | None:
@@ -194,6 +195,7 @@ def _sample(state: Tracked, tick: Tick, replica: Replica, sample: Sample, limits
             last.page = birth(last.at_s)
     else:
         reset = restarted(last.counter, counter)
+        tick.resets += reset
     if tick.whole or reset or last.page is None:
         last.page = read(state.learned, tick.added, last.page, sample, limits)
     if at_s > last.at_s:
@@ -217,7 +219,9 @@ def _flow(
     tick.since_s = min(tick.since_s, last.at_s)
     tick.until_s = max(tick.until_s, at_s)
     tick.seconds += at_s - last.at_s
-    if counter is not None and last.counter is not None and not reset:
+    if reset and counter is not None:
+        tick.arrived += counter  # since it began anew; what came before that is lost
+    elif counter is not None and last.counter is not None:
         tick.arrived += counter - last.counter
         if pending is not None and last.pending is not None:
             tick.arrived += pending - last.pending

@@ -154,6 +154,43 @@ def test_a_partly_blind_fleet_is_not_shrunk() -> None:
         assert decision.roles[0].replicas >= before
 
 
+def test_after_the_dark_nothing_is_taken_away_until_a_whole_window_was_seen_again() -> None:
+    """2 req/s where 10 were, then five minutes in which no page answered: the surplus goes 200 s later, not at once."""
+    fleet, planner = Fleet(), Planner()
+    before = run(planner, fleet, [10.0] * 240, 8)[-1].roles[0].replicas
+    run(planner, fleet, [2.0] * 60, 8, T0 + 1200)
+    for i in range(60):
+        planner.observe(without_samples(fleet.observe(T0 + 1500 + 5 * i, 8, 2.0)), T0 + 1500 + 5 * i)
+    after = run(planner, fleet, [2.0] * 160, 8, T0 + 1800)
+    counts = [decision.roles[0].replicas for decision in after]
+    assert set(counts[:40]) == {before}
+    assert "settling" in codes(after[39])
+    assert counts[-1] <= before // 2
+
+
+def test_a_restored_planner_takes_nothing_away_before_it_saw_a_whole_window() -> None:
+    fleet, planner = Fleet(), Planner()
+    before = run(planner, fleet, [10.0] * 240, 8)[-1].roles[0].replicas
+    quiet = run(planner, fleet, [2.0] * 70, 8, T0 + 1200)  # nearly as long as a surplus replica is kept
+    assert quiet[-1].roles[0].replicas == before
+    again = Planner()
+    again.restore(planner.snapshot())
+    after = run(again, fleet, [2.0] * 160, 8, T0 + 1550 + 30)
+    counts = [decision.roles[0].replicas for decision in after]
+    assert set(counts[:40]) == {before}
+    assert counts[-1] <= before // 2
+
+
+def test_counters_that_begin_anew_are_not_read_as_quiet() -> None:
+    """All eight servers' counters start from zero: the rate stays within 3 %, and nothing is taken away for 200 s."""
+    fleet, planner = Fleet(), Planner()
+    last = run(planner, fleet, [10.0] * 240, 8)[-1]
+    fleet.counters.clear()
+    after = run(planner, fleet, [10.0] * 60, 8, T0 + 1200)
+    assert all(one.roles[0].replicas >= last.roles[0].replicas for one in after)
+    assert min(one.estimates[0].arrivals_rps for one in after) == pytest.approx(10.0, rel=0.03)
+
+
 def test_load_above_capacity_is_answered_at_once_and_in_one_step() -> None:
     fleet, planner = Fleet(), Planner()
     before = run(planner, fleet, [2.0] * 60, 3)[-1].roles[0].replicas
