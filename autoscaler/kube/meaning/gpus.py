@@ -140,11 +140,13 @@ def _requested(request: Raw, template: str) -> Gpus:
     device_class, devices = read.text(exactly, "deviceClassName"), read.whole(exactly, "count") or 1
     if read.text(exactly, "allocationMode") == "All":
         return Gpus(None, unknown=f"ResourceClaimTemplate {template} takes all devices of {device_class}")
-    share: float | None = 1.0
-    if device_class == MIG_CLASS:
-        share = mig_share(" ".join(read.text(one, "cel", "expression") for one in read.items(exactly, "selectors")))
-        if share is None:
-            return Gpus(None, unknown=f"ResourceClaimTemplate {template} names no MIG profile")
-    elif "gpu" not in device_class and "tpu" not in device_class:
-        return Gpus(None, unknown=f"device class {device_class} of ResourceClaimTemplate {template} is not known")
+    share = _class_share(device_class, exactly)
+    if share is None:
+        return Gpus(None, unknown=f"what {device_class} gives in ResourceClaimTemplate {template} is not known")
     return Gpus(share * devices, ((device_class, float(devices)),))
+
+
+def _class_share(device_class: str, exactly: Raw) -> float | None:
+    if device_class == MIG_CLASS:
+        return mig_share(" ".join(read.text(one, "cel", "expression") for one in read.items(exactly, "selectors")))
+    return 1.0 if "gpu" in device_class or "tpu" in device_class else None

@@ -67,6 +67,7 @@ class Owner:
     stopped: bool = False  # its stop annotation is set
     known: bool = True  # False: a bare workload only because its owner could not be read
     raw: Raw = NOTHING
+    template: Raw = NOTHING  # of the pods it asks for, as far as it says: for what is not there yet
 
     def about(self, namespace: str) -> str:
         """How findings name it."""
@@ -124,7 +125,12 @@ def _isvc(objects: Objects, namespace: str, name: str, workload: Workload) -> Ow
     stopped = read.annotations_of(raw).get(STOP, "").lower() == "true"
     # A canary or a transformer is a service of its own: it takes other traffic and starts in another time.
     service = name if workload.name == f"{name}-predictor" else workload.name
-    return Owner(INFERENCE_SERVICE, name, service, "", _isvc_path(raw, workload), stopped, True, raw)
+    predictor = read.mapping(raw, "spec", "predictor")
+    # `model` is a container without a name; its runtime says the rest.
+    spec = predictor if "containers" in predictor else {"containers": [read.mapping(predictor, "model")]}
+    labels = {**read.labels_of(raw), ISVC_LABEL: name}
+    template = {"metadata": {"labels": labels, "annotations": read.annotations_of(raw)}, "spec": spec}
+    return Owner(INFERENCE_SERVICE, name, service, "", _isvc_path(raw, workload), stopped, True, raw, template)
 
 
 def _isvc_path(raw: Raw, workload: Workload) -> Path:
@@ -188,7 +194,10 @@ def _llm(objects: Objects, namespace: str, name: str, workload: Workload, scaled
         path = Path.LLM_STATIC
     else:
         path = Path.LLM_OWN
-    return Owner(LLM_INFERENCE_SERVICE, name, name, role, path, stopped, True, raw)
+    several = read.at(part, "worker") is not None
+    labels = {LLM_ROLE: role or "both"}
+    template = NOTHING if several else {"metadata": {"labels": labels}, "spec": read.mapping(part, "template")}
+    return Owner(LLM_INFERENCE_SERVICE, name, name, role, path, stopped, True, raw, template)
 
 
 def _llm_role(raw: Raw, name: str, workload: Workload) -> str:

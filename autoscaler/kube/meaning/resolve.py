@@ -122,6 +122,7 @@ def _resolve(
     written = trigger.target or annotated[0].target
     role = trigger.role or annotated[0].role or owner.role
     service, role = _identity(namespace, written, role, owner.service)
+    planned = workload if workload.template else replace(workload, template=owner.template)
     scaled = Scaled(objects, namespace, raw, workload, owner, bool(mine), shadow)
     return Target(
         target=TargetId(ServiceId(namespace, service), role),
@@ -136,12 +137,12 @@ def _resolve(
         known=owner.known or written is not None,
         pushed=any(one.type == "external-push" for one in mine),
         page=metrics_page(
-            workload.template,
+            planned.template,
             server=overrides.server,
             port=overrides.metrics_port,
             path=overrides.metrics_path,
         ),
-        gpus=gpus_of(objects, workload),
+        gpus=gpus_of(objects, planned),
         findings=fights(scaled),
         warnings=(*annotated[0].warnings, *trigger.warnings),
     )

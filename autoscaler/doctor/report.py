@@ -1,0 +1,145 @@
+"""What a look found, as text for people and JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from autoscaler.doctor.checks import CHECKS
+from autoscaler.doctor.look import Look
+from autoscaler.kube.meaning.findings import Finding, Severity
+from autoscaler.kube.meaning.objects import ALL_KINDS, SCALED_OBJECT, Kind, Reading
+
+CLEAN, FOUND, BLIND = 0, 1, 2  # exit codes
+_COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+_SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything one look found, worst first."""
+
+    look: Look
+    findings: tuple[Finding, ...]
+    unseen: tuple[tuple[Kind, Reading], ...]  # kinds that could not be read, so that nothing is said of them
+
+    @property
+    def code(self) -> int:
+        """0: no error; 1: findings of severity error; 2: could not look."""
+        if any(kind == SCALED_OBJECT for kind, _ in self.unseen):
+            return BLIND
+        return FOUND if any(one.severity is Severity.ERROR for one in self.findings) else CLEAN
+
+
+def examine(look: Look) -> Report:
+    """Run every check."""
+    found: Iterable[Finding] = (finding for check in CHECKS for finding in check.run(look))
+    ordered = sorted(dict.fromkeys(found), key=lambda one: (one.severity.rank, one.about, one.check))
+    hidden = (Reading.FORBIDDEN, Reading.STALE, Reading.UNWATCHED)
+    readings = ((kind, look.objects.reading(kind, look.namespace)) for kind in ALL_KINDS)
+    return Report(look, tuple(ordered), tuple((kind, reading) for kind, reading in readings if reading in hidden))
+
+
+def as_json(report: Report) -> str:
+    """The report as one JSON object; its keys are stable."""
+    return json.dumps(
+        {
+            "code": report.code,
+            "targets": [
+                {
+                    "target": str(target.target),
+                    "scaledObject": target.scaled_object,
+                    "path": target.path.value,
+                    "workload": str(target.workload),
+                    "mode": target.mode.value,
+                }
+                for _, target in report.look.targets()
+            ],
+            "findings": [
+                {
+                    "check": one.check,
+                    "severity": one.severity.value,
+                    "about": one.about,
+                    "cause": one.cause,
+                    "evidence": list(one.evidence),
+                    "fix": one.fix,
+                }
+                for one in report.findings
+            ],
+            "notLookedAt": [{"kind": str(kind), "reading": reading.value} for kind, reading in report.unseen],
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The report for people."""
+    _print_targets(report, console)
+    for one in report.findings:
+        console.print(_card(one))
+    if report.unseen:
+        names = ", ".join(f"{kind} ({reading.value})" for kind, reading in report.unseen)
+        console.print(f"[dim]Not looked at:[/] {escape(names)}", highlight=False)
+    console.print(_summary(report), highlight=False)
+
+
+def _print_targets(report: Report, console: Console) -> None:
+    targets = list(report.look.targets())
+    if not targets:
+        console.print("[dim]No ScaledObject here calls this autoscaler or carries an annotation of it.[/]")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("target", "path", "scales", "replicas", "GPUs each", "metrics", ""):
+        table.add_column(column, overflow="fold")
+    for _, target in targets:
+        bounds, mine = target.bounds, [one for one in report.findings if _concerns(one, target.scaled_object)]
+        worst = min((one.severity for one in mine), key=lambda one: one.rank, default=None)
+        idle = "" if bounds.idle_replicas is None else f", idle {bounds.idle_replicas}"
+        sign = Text(_SIGNS[worst], _COLOURS[worst]) if worst else Text("✓", "green")
+        table.add_row(
+            Text(str(target.target), "bold"),
+            target.path.value,
+            f"{target.workload.kind.kind} {target.workload.name}",
+            f"{bounds.min_replicas} to {bounds.max_replicas}{idle}",
+            "?" if target.gpus.count is None else f"{target.gpus.count:g}",
+            f":{target.page.port}{target.page.path}",
+            sign,
+        )
+    console.print(table)
+
+
+def _concerns(finding: Finding, name: str) -> bool:
+    return finding.about.rpartition("/")[2] == name
+
+
+def _card(one: Finding) -> Group:
+    colour = _COLOURS[one.severity]
+    title = Text.assemble(
+        (f"{_SIGNS[one.severity]} {one.severity.value} ", colour), (one.check, "bold"), f"  {one.about}"
+    )
+    lines = [Text(one.cause), *(Text(f"  {line}", "dim") for line in one.evidence)]
+    lexer = "bash" if one.fix.lstrip("# ").startswith("kubectl") else "yaml"
+    fix = Syntax(one.fix, lexer, theme="ansi_dark", background_color="default", word_wrap=True)
+    return Group(Rule(title, align="left", style="dim"), *lines, Padding(fix, (0, 0, 1, 2)))
+
+
+def _summary(report: Report) -> str:
+    counts = Counter(one.severity for one in report.findings)
+    said = [
+        f"[{_COLOURS[one]}]{counts[one]} {one.value}{'s' * (counts[one] != 1)}[/]" for one in Severity if counts[one]
+    ]
+    if report.code == BLIND:
+        return "[bold red]ScaledObjects could not be read: nothing is known.[/]"
+    looked = sum(1 for _ in report.look.targets())
+    return f"{', '.join(said) or '[green]nothing found[/]'} on {looked} target{'s' * (looked != 1)}"
