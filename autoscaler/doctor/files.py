@@ -30,7 +30,7 @@ def objects_of(paths: Iterable[Path]) -> ObjectSet:
     for path in paths:
         for file in _files(path):
             try:
-                found += list(_objects(_text(file)))
+                found += list(documents(_text(file)))
             except OSError as error:
                 wrong.append(Problem(str(file), str(error.strerror), "a file or folder of manifests"))
             except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -53,7 +53,8 @@ def _text(file: Path) -> str:
     return sys.stdin.read() if file == STDIN else file.read_text()
 
 
-def _objects(text: str) -> Iterator[Raw]:
+def documents(text: str) -> Iterator[Raw]:
+    """The objects of a stream of YAML documents; raises yaml.YAMLError."""
     for document in yaml.load_all(text, _Loader):
         yield from _unpacked(document)
 

@@ -12,13 +12,14 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
+from autoscaler.core.records import ServiceMode
 from autoscaler.doctor.checks import CHECKS
 from autoscaler.doctor.look import Look
 from autoscaler.kube.meaning.findings import Finding, Severity
 from autoscaler.kube.meaning.objects import ALL_KINDS, SCALED_OBJECT, Kind, Reading
+from autoscaler.kube.meaning.resolve import Target
 
 CLEAN, FOUND, BLIND = 0, 1, 2  # exit codes
 _COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
@@ -98,29 +99,30 @@ def _print_targets(report: Report, console: Console) -> None:
     targets = list(report.look.targets())
     if not targets:
         console.print("[dim]No ScaledObject here calls this autoscaler or carries an annotation of it.[/]")
-        return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("target", "path", "scales", "replicas", "GPUs each", "metrics", ""):
-        table.add_column(column, overflow="fold")
     for _, target in targets:
-        bounds, mine = target.bounds, [one for one in report.findings if _concerns(one, target.scaled_object)]
-        worst = min((one.severity for one in mine), key=lambda one: one.rank, default=None)
-        idle = "" if bounds.idle_replicas is None else f", idle {bounds.idle_replicas}"
-        sign = Text(_SIGNS[worst], _COLOURS[worst]) if worst else Text("✓", "green")
-        table.add_row(
-            Text(str(target.target), "bold"),
-            target.path.value,
-            f"{target.workload.kind.kind} {target.workload.name}",
-            f"{bounds.min_replicas} to {bounds.max_replicas}{idle}",
-            "?" if target.gpus.count is None else f"{target.gpus.count:g}",
-            f":{target.page.port}{target.page.path}",
-            sign,
-        )
-    console.print(table)
+        about = f"ScaledObject {target.target.service.namespace}/{target.scaled_object}"
+        mine = {about, str(target.workload), _service(target)}
+        worst = min((one.severity for one in report.findings if one.about in mine), key=lambda s: s.rank, default=None)
+        sign = (_SIGNS[worst], _COLOURS[worst]) if worst else ("✓", "green")
+        console.print(Text.assemble(sign, " ", (str(target.target), "bold"), "  ", _said(target)), soft_wrap=True)
+        console.print(Text(f"    {target.path.value}", "dim"), soft_wrap=True)
 
 
-def _concerns(finding: Finding, name: str) -> bool:
-    return finding.about.rpartition("/")[2] == name
+def _service(target: Target) -> str:
+    kind = target.path.value.partition(",")[0]
+    return f"{kind} {target.target.service}"
+
+
+def _said(target: Target) -> str:
+    bounds, gpus = target.bounds, target.gpus.count
+    idle = "" if bounds.idle_replicas is None else f", idle {bounds.idle_replicas}"
+    each = "GPUs unknown" if gpus is None else f"{gpus:.3g} GPU{'s' * (gpus != 1)} each"
+    shadow = " · shadow" if target.mode is ServiceMode.SHADOW else ""
+    where = f"{target.workload.kind.kind} {target.workload.name}"
+    return (
+        f"{where} · {bounds.min_replicas} to {bounds.max_replicas} replicas{idle} · {each} · "
+        f":{target.page.port}{target.page.path}{shadow}"
+    )
 
 
 def _card(one: Finding) -> Group:

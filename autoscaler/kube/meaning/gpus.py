@@ -32,7 +32,7 @@ _MIG = re.compile(r"(\d)g\.(\d+)gb")
 # A GPU has 7 compute and 8 memory slices. Memory slices by compute slices, as NVIDIA's profiles have them; the profile
 # of one compute slice with twice the memory has 2.
 _MEMORY_SLICES = {1: 1, 2: 2, 3: 4, 4: 4, 7: 8}
-_DOUBLE_MEMORY_GB = frozenset({10, 20, 24, 35, 45, 47})
+_DOUBLE_MEMORY_GB = frozenset({20, 24, 35, 45, 47})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +49,17 @@ class Gpus:
         return 1 if not self.count else max(1, -int(-self.count // 1))
 
 
-def mig_share(profile: str, beside: frozenset[str] = frozenset()) -> float | None:
+def mig_share(profile: str) -> float | None:
     """The share of a GPU that a MIG profile such as `3g.40gb` takes: the larger of its compute and memory shares.
 
-    1g.10gb is a seventh of an 80 GB GPU and the double-memory profile of a 40 GB one: where `beside` names other
-    profiles of the same GPU it is told from them, else the 80 GB one is meant. None for what is no profile.
+    1g.10gb is taken for the seventh of an 80 GB GPU; on a 40 GB one it is a quarter. None for what is no profile.
     """
     found = _MIG.search(profile)
     if found is None or int(found[1]) not in _MEMORY_SLICES:
         return None
-    compute, memory_gb = int(found[1]), int(found[2])
-    memory = _MEMORY_SLICES[compute]
-    if compute == 1 and memory_gb in _DOUBLE_MEMORY_GB and not (memory_gb == 10 and "1g.5gb" not in beside):
-        memory = 2
-    return float(max(Fraction(compute, 7), Fraction(memory, 8)))
+    compute = int(found[1])
+    doubled = compute == 1 and int(found[2]) in _DOUBLE_MEMORY_GB
+    return float(max(Fraction(compute, 7), Fraction(2 if doubled else _MEMORY_SLICES[compute], 8)))
 
 
 def gpus_of(objects: Objects, workload: Workload) -> Gpus:

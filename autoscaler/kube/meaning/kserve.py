@@ -7,7 +7,7 @@ and nothing may be written to, annotations of ours on an InferenceService: any o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from autoscaler.kube.meaning import raw as read
@@ -66,8 +66,8 @@ class Owner:
     path: Path
     stopped: bool = False  # its stop annotation is set
     known: bool = True  # False: a bare workload only because its owner could not be read
-    raw: Raw = NOTHING
-    template: Raw = NOTHING  # of the pods it asks for, as far as it says: for what is not there yet
+    raw: Raw = field(default_factory=dict)
+    template: Raw = field(default_factory=dict)  # of the pods it asks for, as far as it says: for what is not there yet
 
     def about(self, namespace: str) -> str:
         """How findings name it."""

@@ -205,13 +205,14 @@ def service_spec(targets: Sequence[Target], file: ServiceSpec | None = None) -> 
     roles = {one.role: one for one in file.roles} if file else {}
     base = file or ServiceSpec(first, ())
     specs = tuple(roles.get(one.target.role) or _role(one) for one in _once(targets))
-    spec = replace(base, service=first, roles=tuple(_bounded(one, targets) for one in specs))
+    spec = replace(base, service=first, roles=specs)
     for one in targets:
         spec = apply(spec, one.target.role, one.overrides)
     woken = any(one.overrides.wake_source for one in targets)
     shadow = all(one.mode is ServiceMode.SHADOW for one in targets)
     return replace(
         spec,
+        roles=tuple(_bounded(one, targets) for one in spec.roles),
         has_wake_source=spec.has_wake_source or woken,
         mode=ServiceMode.SHADOW if shadow else spec.mode,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from autoscaler.kube.meaning import raw as read
@@ -36,9 +36,9 @@ class Workload:
     selector: Selector | None = None  # of its pods, or of the leaders of its groups
     unit: Unit = Unit.POD
     pods_per_replica: int = 1
-    template: Raw = NOTHING  # of the pod that serves: metadata and spec
-    worker_template: Raw = NOTHING  # of the group's other pods
-    raw: Raw = NOTHING
+    template: Raw = field(default_factory=dict)  # of the pod that serves: metadata and spec
+    worker_template: Raw = field(default_factory=dict)  # of the group's other pods
+    raw: Raw = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.kind.kind} {self.namespace}/{self.name}"
