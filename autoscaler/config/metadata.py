@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from autoscaler.config.records import Overrides, Trigger
 from autoscaler.config.vocabulary import Metadata, keys, nearest, problems
 from autoscaler.core.errors import ConfigError, Problem
-from autoscaler.modelservers import profile_names
 
 # KEDA's own keys and those that KServe writes for its external trigger: forwarded with every call, not ours.
 FOREIGN = frozenset(
@@ -73,8 +72,6 @@ def read_trigger(metadata: Mapping[str, str]) -> Trigger:
             found.append(Problem(key, repr(value), expected))
         elif key not in _TEXT and not _is_number(value):
             found.append(Problem(key, repr(value), "a number, such as 3 or 0.06"))
-        elif key == "server" and value not in profile_names():
-            found.append(Problem(key, repr(value), f"one of {', '.join(profile_names())}"))
         elif key == "metricsPath" and not value.startswith("/"):
             found.append(Problem(key, repr(value), "a path that begins with /"))
         else:

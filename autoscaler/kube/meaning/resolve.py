@@ -26,6 +26,7 @@ from autoscaler.kube.meaning.objects import SCALED_OBJECT, Objects
 from autoscaler.kube.meaning.raw import Raw
 from autoscaler.kube.meaning.replicas import PodReplica, replicas_of
 from autoscaler.kube.meaning.workload import Workload, read_workload, scale_target
+from autoscaler.modelservers import profile_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,10 @@ def _read_settings(
         noted, mode = annotated.trigger, annotated.mode
     except ConfigError as error:
         found += error.problems
+    notes = {f"{PREFIX}server": read.annotations_of(raw).get(f"{PREFIX}server"), "server": metadata.get("server")}
+    for key, server in notes.items():
+        if server is not None and server not in profile_names():
+            found.append(Problem(key, repr(server), f"one of {', '.join(profile_names())}"))
     if found:
         raise ConfigError(f"ScaledObject {namespace}/{read.name(raw)}", tuple(found))
     return trigger, (noted, mode)
