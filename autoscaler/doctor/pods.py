@@ -82,9 +82,8 @@ def _pre_stop_s(target: Target) -> int:
     slept = read.whole(lifecycle, "sleep", "seconds")
     if slept is not None:
         return slept
-    words = [str(word) for word in read.at(lifecycle, "exec", "command") or ()]
-    after = " ".join(words).partition("sleep ")[2].split()
-    return int(after[0]) if after and after[0].isdecimal() else 0
+    after = " ".join(read.words(lifecycle, "exec", "command")).partition("sleep ")[2].split()
+    return int(after[0]) if after and after[0].isdecimal() and len(after[0]) < 6 else 0
 
 
 def scraping_port(look: Look) -> Iterator[Finding]:

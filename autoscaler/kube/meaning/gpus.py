@@ -107,7 +107,7 @@ def _asked(container: Raw) -> dict[str, float]:
     return {
         name: float(amount)
         for name, amount in asked.items()
-        if (name in DEVICES or name == SHARED or name.startswith(MIG_PREFIX)) and amount.isdecimal()
+        if (name in DEVICES or name == SHARED or name.startswith(MIG_PREFIX)) and amount.isdecimal() and len(amount) < 6
     }
 
 

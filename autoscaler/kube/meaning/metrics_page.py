@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from autoscaler.kube.meaning import raw as read
 from autoscaler.kube.meaning.kserve import ISVC_LABEL, LLM_ROLE
 from autoscaler.kube.meaning.raw import NOTHING, Raw
-from autoscaler.modelservers import profile, profile_names
+from autoscaler.modelservers import profile
 
 # Where KServe's pod webhook sends Prometheus: Knative's queue-proxy. Nobody listens there outside Knative mode.
 KNATIVE_AGGREGATE_PORT = 9091
@@ -60,41 +60,55 @@ def serving_container(pod: Raw) -> Raw:
     return next(iter(named or holding or containers), NOTHING)
 
 
+@dataclass(frozen=True, slots=True)
+class _Pod:
+    """What is asked of a pod or pod template, read once."""
+
+    labels: Raw
+    notes: Raw
+    container: Raw
+    declared: list[tuple[str, int]]  # (name, port) of its TCP ports
+
+    def note(self, key: str) -> str:
+        """An annotation, empty where there is none."""
+        return read.text(self.notes, key)
+
+
 def metrics_page(
-    pod: Raw, *, server: str | None = None, port: int | None = None, path: str | None = None
+    pod: Raw,
+    *,
+    server: str | None = None,
+    port: int | None = None,
+    path: str | None = None,
+    container: Raw | None = None,
 ) -> MetricsPage:
-    """The metrics page of a pod (or of a pod template); `server`, `port`, `path` are settings and win."""
-    container = serving_container(pod)
+    """The metrics page of a pod (or of a pod template); `server`, `port`, `path` are settings and win.
+
+    `container` is its serving container, where the caller knows it already.
+    """
+    container = serving_container(pod) if container is None else container
+    metadata = read.mapping(pod, "metadata")
+    one = _Pod(read.mapping(metadata, "labels"), read.mapping(metadata, "annotations"), container, _declared(container))
     guessed = server or _server(container)
-    found, why = (port, "metricsPort") if port else _port(pod, container, guessed)
-    return MetricsPage(found, path or _path(pod, guessed), _scheme(pod, container, found), guessed, why)
+    found, why = (port, "metricsPort") if port else _port(one, guessed)
+    return MetricsPage(found, path or _path(one, guessed), _scheme(one, found), guessed, why)
 
 
 def _server(container: Raw) -> str:
     """The model server by image and command; `auto` where neither tells."""
-    image = read.text(container, "image").lower()
-    command = _command(container).lower()
-    for mark, name in _IMAGES:
-        if (mark in image or mark in command) and name in profile_names():
-            return name
-    return "auto"
+    said = f"{read.text(container, 'image')} {_command(container)}".lower()
+    return next((name for mark, name in _IMAGES if mark in said), "auto")
 
 
 def _command(container: Raw) -> str:
-    parts = [*(read.at(container, "command") or ()), *(read.at(container, "args") or ())]
-    return " ".join(str(part) for part in parts)
-
-
-def _annotation(pod: Raw, key: str) -> str:
-    return read.annotations_of(pod).get(key, "")
+    return " ".join([*read.words(container, "command"), *read.words(container, "args")])
 
 
 def _number(written: str) -> int | None:
-    return int(written) if written.isdecimal() and 0 < int(written) < 65_536 else None
+    return int(written) if written.isdecimal() and len(written) < 6 and 0 < int(written) < 65_536 else None
 
 
 def _declared(container: Raw) -> list[tuple[str, int]]:
-    """(name, port) of the container's TCP ports."""
     ports = read.items(container, "ports")
     return [
         (read.text(one, "name"), number)
@@ -106,15 +120,15 @@ def _declared(container: Raw) -> list[tuple[str, int]]:
 Found = tuple[int, str]
 
 
-def _port(pod: Raw, container: Raw, server: str) -> Found:
-    declared = _declared(container)
+def _port(pod: _Pod, server: str) -> Found:
+    named = ((port, f"container port named {name}") for name, port in pod.declared if _of_metrics(name))
     return (
         _of_kserve(pod)
-        or _of_llm_role(pod, container, declared)
-        or next(((port, f"container port named {name}") for name, port in declared if _of_metrics(name)), None)
-        or _annotated(pod, declared)
-        or _of_http(declared)
-        or _undeclared(pod, container, server)
+        or _of_llm_role(pod)
+        or next(named, None)
+        or _annotated(pod)
+        or _of_http(pod)
+        or _undeclared(pod, server)
     )
 
 
@@ -122,61 +136,61 @@ def _of_metrics(name: str) -> bool:
     return "metrics" in name or name == "prometheus"
 
 
-def _of_kserve(pod: Raw) -> Found | None:
-    port = _number(_annotation(pod, "prometheus.kserve.io/port"))
+def _of_kserve(pod: _Pod) -> Found | None:
+    port = _number(pod.note("prometheus.kserve.io/port"))
     return (port, "annotation prometheus.kserve.io/port") if port else None
 
 
-def _of_llm_role(pod: Raw, container: Raw, declared: list[tuple[str, int]]) -> Found | None:
+def _of_llm_role(pod: _Pod) -> Found | None:
     """Its prometheus.io/port is one value for decode and prefill alike, so wrong for one of them: not asked."""
-    role = read.labels_of(pod).get(LLM_ROLE)
-    if role is None:
+    role = read.text(pod.labels, LLM_ROLE)
+    if not role:
         return None
-    if declared:
-        return declared[0][1], f"port of container {read.text(container, 'name')}"
+    if pod.declared:
+        return pod.declared[0][1], f"port of container {read.text(pod.container, 'name')}"
     return (LLM_DECODE_PORT if role == "decode" else LLM_PORT), f"KServe's port for the role {role}"
 
 
-def _annotated(pod: Raw, declared: list[tuple[str, int]]) -> Found | None:
-    port = _number(_annotation(pod, "prometheus.io/port"))
-    if port is None or _annotation(pod, "prometheus.io/scrape").lower() == "false":
+def _annotated(pod: _Pod) -> Found | None:
+    port = _number(pod.note("prometheus.io/port"))
+    if port is None or pod.note("prometheus.io/scrape").lower() == "false":
         return None
-    listened = any(number == port for _, number in declared)
-    if port == KNATIVE_AGGREGATE_PORT and ISVC_LABEL in read.labels_of(pod) and not listened:
+    listened = any(number == port for _, number in pod.declared)
+    if port == KNATIVE_AGGREGATE_PORT and ISVC_LABEL in pod.labels and not listened:
         return None
     return port, "annotation prometheus.io/port"
 
 
-def _of_http(declared: list[tuple[str, int]]) -> Found | None:
-    http = [one for one in declared if one[0].startswith(("http", "h2c"))]
-    return next(((number, f"container port {name or number}") for name, number in http or declared), None)
+def _of_http(pod: _Pod) -> Found | None:
+    http = [one for one in pod.declared if one[0].startswith(("http", "h2c"))]
+    return next(((number, f"container port {name or number}") for name, number in http or pod.declared), None)
 
 
-def _undeclared(pod: Raw, container: Raw, server: str) -> Found:
-    argument = _PORT_ARGUMENT.search(_command(container))
+def _undeclared(pod: _Pod, server: str) -> Found:
+    argument = _PORT_ARGUMENT.search(_command(pod.container))
     if argument:
         return int(argument[1]), "--port of the command line"
-    probe = read.whole(container, "readinessProbe", "httpGet", "port")
+    probe = read.whole(pod.container, "readinessProbe", "httpGet", "port")
     if probe is not None:
         return probe, "port of the readiness probe"
-    if ISVC_LABEL in read.labels_of(pod) or read.text(container, "name") == "kserve-container":
+    if ISVC_LABEL in pod.labels or read.text(pod.container, "name") == "kserve-container":
         return KSERVE_RUNTIME_PORT, "KServe's runtimes listen there"
     if server != "auto":
         return profile(server).port, f"default of {server}"
     return LLM_PORT, "default of vLLM"
 
 
-def _path(pod: Raw, server: str) -> str:
+def _path(pod: _Pod, server: str) -> str:
     for key in ("prometheus.kserve.io/path", "prometheus.io/path"):
-        written = _annotation(pod, key)
+        written = pod.note(key)
         if written.startswith("/"):
             return written
     return "/metrics" if server == "auto" else profile(server).path
 
 
-def _scheme(pod: Raw, container: Raw, port: int) -> str:
-    probe = read.mapping(container, "readinessProbe", "httpGet")
-    names = [name for name, number in _declared(container) if number == port]
+def _scheme(pod: _Pod, port: int) -> str:
+    probe = read.mapping(pod.container, "readinessProbe", "httpGet")
+    names = [name for name, number in pod.declared if number == port]
     probed = read.whole(probe, "port") == port or read.text(probe, "port") in names
     secure = read.text(probe, "scheme").upper() == "HTTPS" and probed
-    return "https" if secure or _annotation(pod, "prometheus.io/scheme") == "https" else "http"
+    return "https" if secure or pod.note("prometheus.io/scheme") == "https" else "http"

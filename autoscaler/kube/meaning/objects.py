@@ -114,7 +114,8 @@ class ObjectSet:
         return [
             raw
             for (where, _), raw in self._by_kind.get(kind, {}).items()
-            if (namespace is None or where == namespace) and (selector is None or selector.matches(read.labels_of(raw)))
+            if (namespace is None or where == namespace)
+            and (selector is None or selector.matches(read.mapping(raw, "metadata", "labels")))
         ]
 
     def reading(self, kind: Kind, namespace: str | None = None) -> Reading:  # noqa: ARG002

@@ -24,7 +24,7 @@ from autoscaler.kube.meaning.kserve import ROLES, Path, owner_of
 from autoscaler.kube.meaning.metrics_page import MetricsPage, metrics_page
 from autoscaler.kube.meaning.objects import SCALED_OBJECT, Objects
 from autoscaler.kube.meaning.raw import Raw
-from autoscaler.kube.meaning.replicas import PodReplica, replicas_of
+from autoscaler.kube.meaning.replicas import Memo, PageSettings, PodReplica, replicas_of
 from autoscaler.kube.meaning.workload import Workload, read_workload, scale_target
 from autoscaler.modelservers import profile_names
 
@@ -189,14 +189,13 @@ def _identity(namespace: str, written: str | None, role: str, service: str) -> t
     return parts[0], role
 
 
-def look(objects: Objects, target: Target) -> Sight:
-    """The target's replicas now; the workload is read anew."""
+def look(objects: Objects, target: Target, memo: Memo | None = None) -> Sight:
+    """The target's replicas now; the workload is read anew. `memo`: see `replicas_of`."""
     namespace = target.target.service.namespace
     workload = read_workload(objects, target.workload.kind, namespace, target.workload.name)
     settings = target.overrides
-    replicas = replicas_of(
-        objects, workload, server=settings.server, port=settings.metrics_port, path=settings.metrics_path
-    )
+    page = PageSettings(settings.server, settings.metrics_port, settings.metrics_path)
+    replicas = replicas_of(objects, workload, page, memo)
     stopped = workload.found is False or (target.stopped and workload.found is not True)
     return Sight(replicas, workload.spec_replicas, workload.status_replicas, stopped)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autoscaler.kube.meaning.raw import at, items, strings, text
+from autoscaler.kube.meaning.raw import at, items, strings, text, words
 
 _SETS = {"in": "In", "notin": "NotIn"}
 _SET = re.compile(r"^(?P<key>\S+)\s+(?P<how>in|notin)\s*\((?P<values>[^)]*)\)$")
@@ -64,7 +64,7 @@ def from_object(raw: object, *path: str) -> Selector | None:
     if not found:
         return None
     expressions = tuple(
-        Requirement(text(one, "key"), text(one, "operator"), tuple(str(v) for v in at(one, "values") or ()))
+        Requirement(text(one, "key"), text(one, "operator"), tuple(words(one, "values")))
         for one in items(found, "matchExpressions")
     )
     return Selector((*equal(strings(found, "matchLabels")).requirements, *expressions))
