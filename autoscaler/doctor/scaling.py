@@ -148,6 +148,16 @@ def idle_not_zero(look: Look) -> Iterator[Finding]:
             )
 
 
+_WAKE = """# in the trigger's metadata, or as annotation llm-autoscaler.io/wakeSource:
+wakeSource: gateway  # a wakeSources entry of the targets file; none: requests at zero are lost
+# or stay above zero:
+spec: {minReplicaCount: 1}"""
+_WAKE_KEDA = """# KServe drops metadata and annotations of ours here: name the source in the targets file,
+services: [{name: THE_SERVICE, wakeSource: gateway}]
+# or stay above zero on the InferenceService:
+spec: {predictor: {minReplicas: 1}}"""
+
+
 def zero_without_wake(look: Look) -> Iterator[Finding]:
     """Zero needs something that speaks for the service while nothing runs."""
     for raw, target in look.targets():
@@ -160,9 +170,7 @@ def zero_without_wake(look: Look) -> Iterator[Finding]:
                 "Nothing tells of requests while nothing runs, so one replica is kept, unless the targets file "
                 "names a wake source.",
                 (f"spec.minReplicaCount: {target.bounds.min_replicas}", "wakeSource: not set"),
-                "# in the trigger's metadata, or as annotation llm-autoscaler.io/wakeSource:\n"
-                "wakeSource: gateway  # a wakeSources entry of the targets file; none: requests at zero are lost\n"
-                "# or stay above zero:\nspec: {minReplicaCount: 1}",
+                _WAKE_KEDA if target.path is Path.ISVC_KEDA else _WAKE,
             )
 
 
@@ -311,6 +319,24 @@ def fights(look: Look) -> Iterator[Finding]:
         yield from target.findings
 
 
+def same_target(look: Look) -> Iterator[Finding]:
+    """Two ScaledObjects that answer to one id would learn and act as one."""
+    by_id: dict[str, list[Raw]] = {}
+    for raw, target in look.targets():
+        by_id.setdefault(str(target.target), []).append(raw)
+    for name, raws in by_id.items():
+        if len(raws) > 1:
+            yield of_scaled_object(
+                "same-target",
+                Severity.ERROR,
+                raws[0],
+                "Several ScaledObjects mean one target: their settings overwrite one another, and the number of one "
+                "workload acts on another.",
+                (f"target {name}", *(f"ScaledObject {read.name(one)}" for one in raws)),
+                "# One ScaledObject per workload; `target` in metadata must name each service once.",
+            )
+
+
 def split_by_one(look: Look) -> Iterator[Finding]:
     """Prefill and decode depend on each other: they are sized, and go to zero, together."""
     by_service: dict[object, list[tuple[Raw, Target]]] = {}
@@ -346,5 +372,6 @@ CHECKS: tuple[Check, ...] = (
     Check("shape", "Names, pauses, mixed and cached triggers", shape),
     Check("scaledobject-not-ready", "Is KEDA content, and does it spread?", not_ready),
     Check("target-gone", "Is there something to scale?", orphan),
+    Check("same-target", "Does each ScaledObject mean a target of its own?", same_target),
     Check("one-role", "Are prefill and decode scaled together?", split_by_one),
 )

@@ -198,6 +198,19 @@ def test_a_target_that_cannot_be_read_is_not_called_gone() -> None:
     assert "target-gone" not in {one.check for one in examine(look_at(objects)).findings}
 
 
+def test_two_scaled_objects_that_mean_one_target_are_an_error() -> None:
+    recorded = Recording("llm-own").put("ScaledObject", "lm-prefill", "spec.triggers.0.metadata.target", "lm/decode")
+    assert findings(recorded)["same-target"].evidence[0] == "target default/lm/decode"
+    assert "same-target" not in findings(Recording("llm-own"))
+
+
+def test_class_keda_can_name_its_wake_source_in_the_targets_file_only() -> None:
+    found = findings(Recording("isvc-keda").put("ScaledObject", "k3-predictor", "spec.minReplicaCount", 0))[
+        "zero-without-wake"
+    ]
+    assert "targets file" in found.fix
+
+
 def test_decode_without_prefill_is_told() -> None:
     recorded = Recording("llm-own").drop("ScaledObject", "lm-prefill")
     assert "prefill keeps its count" in findings(recorded)["one-role"].cause

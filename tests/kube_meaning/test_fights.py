@@ -108,6 +108,29 @@ def test_scaling_by_the_variant_autoscaler_is_another_writer() -> None:
     assert set(findings(recorded, "lm-decode")) == {"llm-scaling-wva"}
 
 
+def test_static_replicas_from_a_shared_configuration_fight_too() -> None:
+    recorded = (
+        Recording("llm-own")
+        .put("LLMInferenceService", "lm", "spec.baseRefs", [{"name": "fixed"}])
+        .add("""
+apiVersion: serving.kserve.io/v1alpha2
+kind: LLMInferenceServiceConfig
+metadata: {name: fixed, namespace: default}
+spec: {replicas: 3}
+""")
+    )
+    assert findings(recorded, "lm-decode")["llm-static-replicas"].evidence == ("spec.replicas: 3",)
+
+
+def test_a_role_that_is_not_the_workloads_is_an_error_and_the_right_one_is_none() -> None:
+    recorded = Recording("llm-own").put("ScaledObject", "lm-decode", "spec.triggers.0.metadata.role", "prefill")
+    assert findings(recorded, "lm-decode")["wrong-role"].evidence == ("role: prefill", "the workload's role: decode")
+    assert (
+        findings(recorded.put("ScaledObject", "lm-decode", "spec.triggers.0.metadata.role", "decode"), "lm-decode")
+        == {}
+    )
+
+
 HPA = """
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler

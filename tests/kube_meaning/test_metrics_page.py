@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from autoscaler.kube.meaning.metrics_page import metrics_page
+from autoscaler.kube.meaning.metrics_page import _IMAGES, metrics_page
+from autoscaler.modelservers import profile_names
 
 ISVC = {"serving.kserve.io/inferenceservice": "m"}
 
@@ -93,6 +94,10 @@ def test_the_command_line_tells_a_port_that_nobody_declared(arguments: list[str]
 def test_the_image_tells_the_server_and_its_defaults(image: str, server: str, port: int, path: str) -> None:
     page = metrics_page(pod(name="c", image=image))
     assert (page.server, page.port, page.path) == (server, port, path)
+
+
+def test_every_server_that_an_image_tells_has_a_profile() -> None:
+    assert {name for _, name in _IMAGES} <= set(profile_names())
 
 
 def test_settings_win_over_everything() -> None:

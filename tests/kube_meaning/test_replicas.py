@@ -8,6 +8,7 @@ from autoscaler.core.records import ReplicaPhase
 from autoscaler.kube.meaning.objects import POD, Reading
 from autoscaler.kube.meaning.replicas import FirstReady, PodReplica
 from autoscaler.kube.meaning.resolve import look, resolve
+from autoscaler.kube.meaning.watch import TargetWatch
 from tests.kube_meaning.recorded import Recording
 
 
@@ -134,6 +135,33 @@ def test_a_pod_created_and_ready_between_two_looks_counts_in_full() -> None:
     first = FirstReady()
     first.settle([])
     assert first.settle(replicas(Recording("isvc-external")))[0].ready_at_s == at("10:02:10")
+
+
+def test_what_did_not_change_is_read_once_and_what_changed_anew() -> None:
+    watch, recorded = TargetWatch(), Recording("isvc-external")
+    objects = recorded.cluster()
+    target = resolve(objects, "default", "m")
+    first = watch.look(objects, target).replicas
+    again = watch.look(objects, target).replicas
+    assert first is not None
+    assert again is not None
+    assert again[1] is first[1]
+    relisted = Recording("isvc-external").put("Pod", READY, "status.podIP", "10.9.9.9").cluster()
+    changed = watch.look(relisted, target).replicas
+    assert changed is not None
+    assert changed[0].metrics_url == "http://10.9.9.9:8000/metrics"
+
+
+def test_a_relist_of_the_same_versions_reads_nothing_anew() -> None:
+    pending = "m-predictor-6d9f-bbbbb"
+    watch, recorded = TargetWatch(), Recording("isvc-external").put("Pod", pending, "metadata.resourceVersion", "7")
+    target = resolve(recorded.cluster(), "default", "m")
+    first = watch.look(recorded.cluster(), target).replicas
+    copied = Recording("isvc-external").put("Pod", pending, "metadata.resourceVersion", "7")
+    again = watch.look(copied.cluster(), target).replicas
+    assert first is not None
+    assert again is not None
+    assert again[1] is first[1]
 
 
 def test_replicas_that_are_gone_are_forgotten() -> None:

@@ -136,6 +136,28 @@ status: {{replicas: 2}}
     assert (len(sight.replicas), sight.spec_replicas) == (2, 2)
 
 
+def test_a_multi_node_llm_service_is_a_leader_worker_set_of_its_service() -> None:
+    recorded = Recording("groups")
+    owner = {
+        "apiVersion": "serving.kserve.io/v1alpha2",
+        "kind": "LLMInferenceService",
+        "name": "lw",
+        "controller": True,
+    }
+    recorded.put("LeaderWorkerSet", "big", "metadata.ownerReferences", [owner])
+    recorded.put("LeaderWorkerSet", "big", "metadata.name", "lw-kserve-mn")
+    recorded.put("ScaledObject", "big", "spec.scaleTargetRef.name", "lw-kserve-mn").add("""
+apiVersion: serving.kserve.io/v1alpha2
+kind: LLMInferenceService
+metadata: {name: lw, namespace: default}
+spec: {worker: {containers: []}, template: {containers: []}}
+""")
+    target = resolve(recorded.cluster(), "default", "big")
+    assert (target.target, target.path) == (target_id("lw"), Path.LLM_OWN)
+    gone = resolve(recorded.drop("LeaderWorkerSet").cluster(), "default", "big")
+    assert (gone.target, gone.stopped) == (target_id("lw"), True)
+
+
 def test_a_canary_is_a_service_of_its_own() -> None:
     recorded = Recording("isvc-external")
     recorded.put("Deployment", "m-predictor", "metadata.name", "m-canary-predictor")

@@ -29,6 +29,7 @@ class Scaled:
     owner: Owner
     ours: bool  # one of its triggers calls us
     shadow: bool = False  # its annotations say `mode: shadow`
+    role: str = ""  # as the trigger or the annotations say
 
     @property
     def about(self) -> str:
@@ -240,6 +241,21 @@ def _shadow_trigger(scaled: Scaled) -> Iterator[Finding]:
     )
 
 
+def _wrong_role(scaled: Scaled) -> Iterator[Finding]:
+    """Sizes of prefill would act on decode."""
+    if not scaled.role or scaled.role == scaled.owner.role or scaled.owner.path is Path.BARE:
+        return
+    is_of = scaled.owner.role or "both, so without a role"
+    yield Finding(
+        "wrong-role",
+        Severity.ERROR,
+        keda.about(scaled.scaled_object),
+        f"The role that is set is not the one of {scaled.workload}: the numbers of one role act on the other.",
+        (f"role: {scaled.role}", f"the workload's role: {is_of}"),
+        "# Leave `role` out: it is read off the workload.",
+    )
+
+
 def _annotated_service(scaled: Scaled) -> Iterator[Finding]:
     keys = [key for key in read.annotations_of(scaled.owner.raw) if key.startswith(PREFIX)]
     if not keys or scaled.owner.kind != INFERENCE_SERVICE:
@@ -287,6 +303,7 @@ FIGHTS: tuple[Callable[[Scaled], Iterator[Finding]], ...] = (
     _second_scaler,
     _ambiguous_selector,
     _shadow_trigger,
+    _wrong_role,
     _annotated_service,
     _paused_by_annotation,
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from autoscaler.kube.meaning import raw as read
+from autoscaler.kube.meaning.kserve_bases import whole_spec
 from autoscaler.kube.meaning.objects import (
     DEPLOYMENT,
     DISAGGREGATED_SET,
@@ -182,7 +183,7 @@ def _llm_name(objects: Objects, workload: Workload, scaled_object: Raw) -> str:
 
 
 def _llm(objects: Objects, namespace: str, name: str, workload: Workload, scaled_object: Raw) -> Owner:
-    raw = objects.get(LLM_INFERENCE_SERVICE, namespace, name) or NOTHING
+    raw = whole_spec(objects, objects.get(LLM_INFERENCE_SERVICE, namespace, name) or NOTHING)
     stopped = read.annotations_of(raw).get(STOP, "").lower() == "true"
     role = _llm_role(raw, name, workload)
     part = read.mapping(raw, "spec", "prefill") if role == "prefill" else read.mapping(raw, "spec")

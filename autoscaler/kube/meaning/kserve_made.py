@@ -6,12 +6,11 @@ controllers write.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from autoscaler.kube.meaning import raw as read
 from autoscaler.kube.meaning.kserve import CLASS, llm_workloads
+from autoscaler.kube.meaning.kserve_bases import with_bases
 from autoscaler.kube.meaning.objects import (
     INFERENCE_SERVICE,
     LLM_CONFIG,
@@ -23,7 +22,6 @@ from autoscaler.kube.meaning.objects import (
 )
 from autoscaler.kube.meaning.raw import Raw
 
-_TEMPLATED = re.compile(r"\{\{-?\s*\.ObjectMeta\.(Name|Namespace)\s*-?\}\}")
 # Its own types' defaults.
 MIN_REPLICAS, MAX_REPLICAS = 1, 1
 
@@ -36,33 +34,6 @@ def with_made(raws: Iterable[Raw]) -> tuple[Raw, ...]:
     there = {(read.namespace(one), read.name(one)) for one in complete if kind_of(one) == SCALED_OBJECT}
     made = [one for raw in complete for one in made_of(raw) if (read.namespace(one), read.name(one)) not in there]
     return (*complete, *made)
-
-
-def with_bases(raw: Raw, configs: Mapping[str, Raw]) -> Raw:
-    """An LLMInferenceService with the configurations of `baseRefs` laid under its spec, in order."""
-    spec: Raw = {}
-    for ref in read.items(raw, "spec", "baseRefs"):
-        base = read.mapping(configs.get(read.text(ref, "name")), "spec")
-        spec = _merged(spec, _filled(base, raw))
-    return {**raw, "spec": _merged(spec, read.mapping(raw, "spec"))}
-
-
-def _merged(low: Raw, high: Raw) -> Raw:
-    both = {**low, **high}
-    for key in low.keys() & high.keys():
-        if isinstance(low[key], Mapping) and isinstance(high[key], Mapping):
-            both[key] = _merged(low[key], high[key])
-    return both
-
-
-def _filled(part: Any, raw: Raw) -> Any:
-    """Configurations are templates of the service's own name and namespace."""
-    if isinstance(part, str):
-        words = {"Name": read.name(raw), "Namespace": read.namespace(raw) or "default"}
-        return _TEMPLATED.sub(lambda found: words[found[1]], part)
-    if isinstance(part, Mapping):
-        return {key: _filled(value, raw) for key, value in part.items()}
-    return [_filled(value, raw) for value in part] if isinstance(part, list) else part
 
 
 def made_of(raw: Raw) -> Iterator[Raw]:

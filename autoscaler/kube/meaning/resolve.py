@@ -124,7 +124,7 @@ def _resolve(
     role = trigger.role or annotated[0].role or owner.role
     service, role = _identity(namespace, written, role, owner.service)
     planned = workload if workload.template else replace(workload, template=owner.template)
-    scaled = Scaled(objects, namespace, raw, workload, owner, bool(mine), shadow)
+    scaled = Scaled(objects, namespace, raw, workload, owner, bool(mine), shadow, trigger.role or annotated[0].role)
     return Target(
         target=TargetId(ServiceId(namespace, service), role),
         scaled_object=read.name(raw),
