@@ -278,13 +278,18 @@ def doctor(
         typer.Option(metavar="HOST:PORT", help="Only triggers with this scalerAddress are ours; repeatable."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    list_checks: Annotated[bool, typer.Option("--list", help="Print what is checked, and look at nothing.")] = False,
 ) -> None:
     """Find what is wrong with scaling: second scalers, KServe classes that fight, tolerances, quotas, probes.
 
     Ends with 0 if no error was found, 1 with errors, 2 if it could not look.
     """
     from autoscaler.doctor.command import run_doctor  # noqa: PLC0415
+    from autoscaler.doctor.report import print_checks  # noqa: PLC0415
 
+    if list_checks:
+        print_checks(Console())
+        return
     try:
         code = run_doctor(files or (), namespace, scaler or (), Console(), json=json)
     except AutoscalerError as error:

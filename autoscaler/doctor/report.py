@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.rule import Rule
-from rich.syntax import Syntax
 from rich.text import Text
 
 from autoscaler.core.records import ServiceMode
@@ -84,11 +82,21 @@ def as_json(report: Report) -> str:
     )
 
 
+def print_checks(console: Console) -> None:
+    """Every check and what it asks."""
+    for check in CHECKS:
+        console.print(Text.assemble((f"{check.name:24}", "bold"), check.asks))
+
+
 def print_report(report: Report, console: Console) -> None:
     """The report for people."""
     _print_targets(report, console)
+    if report.findings:
+        console.print()
+    said: set[tuple[str, str]] = set()
     for one in report.findings:
-        console.print(_card(one))
+        _print_finding(one, console, again=(one.about, one.fix) in said)
+        said.add((one.about, one.fix))
     if report.unseen:
         names = ", ".join(f"{kind} ({reading.value})" for kind, reading in report.unseen)
         console.print(f"[dim]Not looked at:[/] {escape(names)}", highlight=False)
@@ -116,7 +124,7 @@ def _service(target: Target) -> str:
 def _said(target: Target) -> str:
     bounds, gpus = target.bounds, target.gpus.count
     idle = "" if bounds.idle_replicas is None else f", idle {bounds.idle_replicas}"
-    each = "GPUs unknown" if gpus is None else f"{gpus:.3g} GPU{'s' * (gpus != 1)} each"
+    each = "GPUs unknown" if gpus is None else f"{gpus:.3g} GPU{'s' * (gpus != 1)} each" if gpus else "no GPU"
     shadow = " · shadow" if target.mode is ServiceMode.SHADOW else ""
     where = f"{target.workload.kind.kind} {target.workload.name}"
     return (
@@ -125,15 +133,20 @@ def _said(target: Target) -> str:
     )
 
 
-def _card(one: Finding) -> Group:
+def _print_finding(one: Finding, console: Console, *, again: bool) -> None:
     colour = _COLOURS[one.severity]
-    title = Text.assemble(
-        (f"{_SIGNS[one.severity]} {one.severity.value} ", colour), (one.check, "bold"), f"  {one.about}"
-    )
-    lines = [Text(one.cause), *(Text(f"  {line}", "dim") for line in one.evidence)]
-    lexer = "bash" if one.fix.lstrip("# ").startswith("kubectl") else "yaml"
-    fix = Syntax(one.fix, lexer, theme="ansi_dark", background_color="default", word_wrap=True)
-    return Group(Rule(title, align="left", style="dim"), *lines, Padding(fix, (0, 0, 1, 2)))
+    sign = f"{_SIGNS[one.severity]} {one.severity.value} "
+    console.print(Rule(Text.assemble((sign, colour), (one.check, "bold"), f"  {one.about}"), align="left", style="dim"))
+    console.print(Text(one.cause))
+    for line in one.evidence:
+        console.print(Text(f"  {line}", "dim"))
+    if again:
+        console.print(Text("  a fix above mends this too", "green"))
+    else:
+        for line in one.fix.splitlines():
+            # Never folded: a command that is broken over two lines cannot be pasted.
+            console.print(Text(f"  {line}", "dim" if line.startswith("#") else "green"), soft_wrap=True)
+    console.print()
 
 
 def _summary(report: Report) -> str:

@@ -16,15 +16,17 @@ from autoscaler.kube.meaning.resolve import Target
 
 HPA_TOLERANCE = 0.1  # --horizontal-pod-autoscaler-tolerance
 LONGEST_NAME = 54  # with "keda-hpa-" before it, an HPA's name ends at 63
-_DIRECTION = """{
-        stabilizationWindowSeconds: 0, selectPolicy: Max, tolerance: "0",
-        policies: [{type: Pods, value: 1000, periodSeconds: 15}]}"""
+_DIRECTION = """
+          stabilizationWindowSeconds: 0
+          selectPolicy: Max
+          tolerance: "0"
+          policies: [{type: Pods, value: 1000, periodSeconds: 15}]"""
 BEHAVIOR = f"""spec:
   advanced:
     horizontalPodAutoscalerConfig:
       behavior:
-        scaleUp: {_DIRECTION}
-        scaleDown: {_DIRECTION}"""
+        scaleUp:{_DIRECTION}
+        scaleDown:{_DIRECTION}"""
 
 
 def tolerance_unset(look: Look) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from autoscaler.cli import app
 from autoscaler.config.metadata import read_trigger
 from autoscaler.core.errors import ConfigError
+from autoscaler.doctor.checks import CHECKS
 from autoscaler.doctor.command import run_doctor
 from autoscaler.doctor.files import objects_of
 from autoscaler.doctor.look import Facts, look_at
@@ -118,6 +119,25 @@ def test_json_has_every_finding_whole() -> None:
     found = {one["check"]: one for one in read["findings"]}
     assert set(found["isvc-class-hpa"]) == {"check", "severity", "about", "cause", "evidence", "fix"}
     assert read["targets"][0]["target"] == "default/a"
+
+
+def test_the_same_fix_on_the_same_object_is_printed_once() -> None:
+    _, output = doctor("--files", str(DATA / "isvc-runtime.yaml"))
+    assert output.count("scaleDown:\n") == 1
+    assert "a fix above mends this too" in output
+
+
+def test_a_command_to_paste_is_never_folded() -> None:
+    _, output = doctor("--files", str(DATA / "isvc-class-absent.yaml"))
+    fix = "kubectl -n default annotate inferenceservice a --overwrite serving.kserve.io/autoscalerClass=external"
+    assert f"  {fix}\n" in output
+
+
+def test_every_check_can_be_listed_without_looking_at_anything() -> None:
+    code, output = doctor("--list")
+    assert code == 0
+    assert all(f"{check.name} " in output and check.asks in output for check in CHECKS)
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
 def test_a_stream_from_kubectl_is_read_from_standard_input() -> None:
