@@ -20,8 +20,8 @@ from autoscaler.doctor.look import Facts, look_at
 from autoscaler.doctor.report import examine
 from autoscaler.kube.meaning.findings import Severity
 from autoscaler.kube.meaning.objects import SCALED_OBJECT, Objects, ObjectSet, Reading
-from autoscaler.kube.meaning.resolve import service_spec
 from autoscaler.kube.meaning.scaledobject import triggers
+from autoscaler.kube.meaning.spec import service_spec
 from tests.kube_meaning.recorded import DATA, Recording
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples" / "kserve"

@@ -8,7 +8,8 @@ from autoscaler.core import Planner
 from autoscaler.core.records import Decision, Mode, Observation, Sample
 from autoscaler.kube.meaning.objects import POD, Objects, Reading
 from autoscaler.kube.meaning.replicas import PodReplica
-from autoscaler.kube.meaning.resolve import resolve, service_spec
+from autoscaler.kube.meaning.resolve import resolve
+from autoscaler.kube.meaning.spec import service_spec
 from autoscaler.kube.meaning.watch import TargetWatch, observed
 from tests.kube_meaning.recorded import Recording
 

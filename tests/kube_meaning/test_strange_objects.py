@@ -14,7 +14,8 @@ from autoscaler.doctor.look import look_at
 from autoscaler.doctor.report import as_json, examine
 from autoscaler.kube.meaning.kserve_made import files_set
 from autoscaler.kube.meaning.objects import ObjectSet
-from autoscaler.kube.meaning.resolve import look, resolve, service_spec
+from autoscaler.kube.meaning.resolve import look, resolve
+from autoscaler.kube.meaning.spec import service_spec
 from tests.kube_meaning.recorded import NAMES, Recording
 
 WEIRD = st.one_of(

@@ -14,8 +14,9 @@ from autoscaler.kube.meaning.objects import (
     ObjectSet,
     Reading,
 )
-from autoscaler.kube.meaning.resolve import look, resolve, service_spec, survey
+from autoscaler.kube.meaning.resolve import look, resolve, survey
 from autoscaler.kube.meaning.scaledobject import Bounds
+from autoscaler.kube.meaning.spec import service_spec
 from tests.kube_meaning.recorded import Recording
 
 
@@ -294,6 +295,16 @@ def test_other_external_scalers_are_not_taken_for_ours() -> None:
     metadata = {"scalerAddress": "keda-http-add-on-external-scaler.keda:9090", "httpScaledObject": "m"}
     recorded.put("ScaledObject", "m", "spec.triggers", [{"type": "external-push", "metadata": metadata}])
     assert survey(recorded.cluster()) == ()
+
+
+def test_a_trigger_that_kedas_call_names_is_ours_whatever_it_looks_like() -> None:
+    recorded = Recording("isvc-external")
+    metadata = {"scalerAddress": "a:1", "httpScaledObject": "m"}
+    recorded.put("ScaledObject", "m", "spec.triggers", [{"type": "external", "metadata": metadata}])
+    recorded.put("ScaledObject", "m", "metadata.annotations", {"llm-autoscaler.io/mode": "shadow"})
+    target = resolve(recorded.cluster(), "default", "m", metadata)
+    assert not target.pushed
+    assert [one.check for one in target.findings] == ["shadow-trigger"]
 
 
 def test_a_misspelt_key_is_still_ours_and_known_addresses_decide_alone() -> None:

@@ -6,15 +6,13 @@ then what Kubernetes tells (bounds of the ScaledObject, GPUs of the pod template
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from autoscaler.config.annotations import PREFIX, over, read_annotations
-from autoscaler.config.metadata import read_trigger
-from autoscaler.config.overlay import apply
-from autoscaler.config.records import Overrides, Trigger
+from autoscaler.config.annotations import PREFIX
+from autoscaler.config.records import Overrides
 from autoscaler.core.errors import ClusterError, ConfigError, Problem
-from autoscaler.core.records import RoleSpec, ServiceId, ServiceMode, ServiceSpec, TargetId
+from autoscaler.core.records import ServiceId, ServiceMode, TargetId
 from autoscaler.kube.meaning import raw as read
 from autoscaler.kube.meaning import scaledobject as keda
 from autoscaler.kube.meaning.fights import Scaled, fights
@@ -25,8 +23,8 @@ from autoscaler.kube.meaning.metrics_page import MetricsPage, metrics_page
 from autoscaler.kube.meaning.objects import SCALED_OBJECT, Objects
 from autoscaler.kube.meaning.raw import Raw
 from autoscaler.kube.meaning.replicas import Memo, PageSettings, PodReplica, replicas_of
+from autoscaler.kube.meaning.settings import said
 from autoscaler.kube.meaning.workload import Workload, read_workload, scale_target
-from autoscaler.modelservers import profile_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +113,17 @@ def _resolve(
     mine = keda.our_triggers(raw, addresses)
     if metadata is None:
         metadata = mine[0].metadata if mine else {}
-    trigger, annotated = _read_settings(namespace, raw, metadata)
-    shadow = annotated[1] is ServiceMode.SHADOW
-    workload = read_workload(objects, scale_target(raw)[0], namespace, scale_target(raw)[1])
+        ours = bool(mine)
+    else:  # KEDA called with it, so it is ours whatever it looks like
+        mine, ours = keda.triggers_with(raw, metadata) or mine, True
+    set_to = said(namespace, raw, metadata)
+    kind, name = scale_target(raw)
+    workload = read_workload(objects, kind, namespace, name)
     owner = owner_of(objects, workload, raw)
-    overrides = over(annotated[0].overrides, trigger.overrides)
-    written = trigger.target or annotated[0].target
-    role = trigger.role or annotated[0].role or owner.role
-    service, role = _identity(namespace, written, role, owner.service)
+    service, role = _identity(namespace, set_to.target, set_to.role or owner.role, owner.service)
     planned = workload if workload.template else replace(workload, template=owner.template)
-    scaled = Scaled(objects, namespace, raw, workload, owner, bool(mine), shadow, trigger.role or annotated[0].role)
+    shadow = set_to.mode is ServiceMode.SHADOW
+    overrides = set_to.overrides
     return Target(
         target=TargetId(ServiceId(namespace, service), role),
         scaled_object=read.name(raw),
@@ -132,10 +131,10 @@ def _resolve(
         workload=workload,
         bounds=keda.bounds(raw),
         overrides=overrides,
-        mode=ServiceMode.SHADOW if shadow else ServiceMode.ACT,
+        mode=set_to.mode,
         pause=keda.pause(raw),
         stopped=owner.stopped or workload.found is False,
-        known=owner.known or written is not None,
+        known=owner.known or set_to.target is not None,
         pushed=any(one.type == "external-push" for one in mine),
         page=metrics_page(
             planned.template,
@@ -144,34 +143,9 @@ def _resolve(
             path=overrides.metrics_path,
         ),
         gpus=gpus_of(objects, planned),
-        findings=fights(scaled),
-        warnings=(*annotated[0].warnings, *trigger.warnings),
+        findings=fights(Scaled(objects, namespace, raw, workload, owner, ours, shadow, set_to.role)),
+        warnings=set_to.warnings,
     )
-
-
-def _read_settings(
-    namespace: str, raw: Raw, metadata: Mapping[str, str]
-) -> tuple[Trigger, tuple[Trigger, ServiceMode | None]]:
-    """The trigger's and the annotations' settings, or one error with every problem of both."""
-    found: list[Problem] = []
-    trigger = noted = Trigger(None, "", Overrides())
-    mode = None
-    try:
-        trigger = read_trigger(metadata)
-    except ConfigError as error:
-        found += error.problems
-    try:
-        annotated = read_annotations(read.annotations_of(raw))
-        noted, mode = annotated.trigger, annotated.mode
-    except ConfigError as error:
-        found += error.problems
-    notes = {f"{PREFIX}server": read.annotations_of(raw).get(f"{PREFIX}server"), "server": metadata.get("server")}
-    for key, server in notes.items():
-        if server is not None and server not in profile_names():
-            found.append(Problem(key, repr(server), f"one of {', '.join(profile_names())}"))
-    if found:
-        raise ConfigError(f"ScaledObject {namespace}/{read.name(raw)}", tuple(found))
-    return trigger, (noted, mode)
 
 
 def _identity(namespace: str, written: str | None, role: str, service: str) -> tuple[str, str]:
@@ -198,39 +172,3 @@ def look(objects: Objects, target: Target, memo: Memo | None = None) -> Sight:
     replicas = replicas_of(objects, workload, page, memo)
     stopped = workload.found is False or (target.stopped and workload.found is not True)
     return Sight(replicas, workload.spec_replicas, workload.status_replicas, stopped)
-
-
-def service_spec(targets: Sequence[Target], file: ServiceSpec | None = None) -> ServiceSpec:
-    """What is set for one service, all of its roles together; `file` is the operator's own word on it.
-
-    `targets` are the targets of that service. Raises ConfigError (bounds that exclude each other).
-    """
-    first = targets[0].target.service
-    roles = {one.role: one for one in file.roles} if file else {}
-    base = file or ServiceSpec(first, ())
-    specs = tuple(roles.get(one.target.role) or _role(one) for one in _once(targets))
-    spec = replace(base, service=first, roles=specs)
-    for one in targets:
-        spec = apply(spec, one.target.role, one.overrides)
-    woken = any(one.overrides.wake_source for one in targets)
-    shadow = all(one.mode is ServiceMode.SHADOW for one in targets)
-    return replace(
-        spec,
-        roles=tuple(_bounded(one, targets) for one in spec.roles),
-        has_wake_source=spec.has_wake_source or woken,
-        mode=ServiceMode.SHADOW if shadow else spec.mode,
-    )
-
-
-def _once(targets: Iterable[Target]) -> list[Target]:
-    return list({one.target.role: one for one in targets}.values())
-
-
-def _role(target: Target) -> RoleSpec:
-    return RoleSpec(target.target.role, target.bounds.least, max(1, target.bounds.max_replicas), target.gpus.whole)
-
-
-def _bounded(role: RoleSpec, targets: Sequence[Target]) -> RoleSpec:
-    """No more than KEDA's HPA would make of it."""
-    most = max(1, *(one.bounds.max_replicas for one in targets if one.target.role == role.role))
-    return replace(role, max_replicas=min(role.max_replicas, most), min_replicas=min(role.min_replicas, most))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autoscaler.config.metadata import FOREIGN, KEYS, OPERATOR_ONLY
+from autoscaler.config.metadata import FOREIGN, KEYS, OPERATOR_ONLY, normalise
 from autoscaler.config.vocabulary import nearest
 from autoscaler.kube.meaning import raw as read
 from autoscaler.kube.meaning.raw import Raw
@@ -94,6 +94,13 @@ def is_ours(trigger: KedaTrigger, addresses: frozenset[str] = frozenset()) -> bo
 def our_triggers(scaled_object: Raw, addresses: frozenset[str] = frozenset()) -> tuple[KedaTrigger, ...]:
     """The triggers that call us."""
     return tuple(one for one in triggers(scaled_object) if is_ours(one, addresses))
+
+
+def triggers_with(scaled_object: Raw, metadata: Mapping[str, str]) -> tuple[KedaTrigger, ...]:
+    """The external triggers with this metadata: what KEDA calls us with does not say which one it is."""
+    called = normalise(metadata)
+    found = (one for one in triggers(scaled_object) if one.type in EXTERNAL)
+    return tuple(one for one in found if normalise(one.metadata) == called)
 
 
 def bounds(scaled_object: Raw) -> Bounds:
