@@ -70,7 +70,11 @@ def _unpacked(document: Any) -> Iterator[Raw]:
         yield document
 
 
-class _Loader(yaml.SafeLoader):
+# libyaml reads a dump of a cluster ten times faster; wheels of PyYAML bring it, some distributions do not.
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):  # type: ignore[misc]
     """Times stay text, as in JSON from the API server."""
 
 
