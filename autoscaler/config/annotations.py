@@ -45,9 +45,9 @@ def read_annotations(annotations: Mapping[str, str]) -> Annotated:
 
 def over(low: Overrides, high: Overrides) -> Overrides:
     """Both, the second where it says something."""
-    said: dict[str, Any] = {
-        field.name: value for field in fields(Overrides) if (value := getattr(high, field.name)) not in (None, False)
-    }
+    values = {field.name: getattr(high, field.name) for field in fields(Overrides)}
+    # By identity: 0 says something (minReplicas), and equals False.
+    said: dict[str, Any] = {key: value for key, value in values.items() if value is not None and value is not False}
     if high.wake_source is not None:
         said["wake_source_none"] = False
     if high.wake_source_none:
