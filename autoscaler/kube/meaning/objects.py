@@ -28,7 +28,6 @@ NODE = Kind("", "Node")
 RESOURCE_QUOTA = Kind("", "ResourceQuota")
 DEPLOYMENT = Kind("apps", "Deployment")
 STATEFUL_SET = Kind("apps", "StatefulSet")
-REPLICA_SET = Kind("apps", "ReplicaSet")
 HPA = Kind("autoscaling", "HorizontalPodAutoscaler")
 PDB = Kind("policy", "PodDisruptionBudget")
 SCALED_OBJECT = Kind("keda.sh", "ScaledObject")
@@ -78,11 +77,6 @@ class Objects(Protocol):
     def reading(self, kind: Kind, namespace: str | None = None) -> Reading:
         """How well a kind is known there."""
         ...
-
-
-def known_absent(objects: Objects, kind: Kind, namespace: str, name: str) -> bool:
-    """Whether an object is known not to be there, as against not known."""
-    return objects.get(kind, namespace, name) is None and objects.reading(kind, namespace).complete
 
 
 def kind_of(raw: Raw) -> Kind:
