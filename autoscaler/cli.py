@@ -1,11 +1,11 @@
-"""Command line: serve, demo, replay, backtest. Sub-commands import what they need only when they run."""
+"""Command line: serve, demo, replay, backtest, doctor. Sub-commands import what they need only when they run."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -264,7 +264,40 @@ def backtest(
         _fail(error)
 
 
-def _fail(error: AutoscalerError) -> None:
+@app.command()
+def doctor(
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--files", metavar="PATH", help="Manifests instead of a cluster: file, folder, or - ; repeatable."
+        ),
+    ] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this one; default: all.")] = None,
+    scaler: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="Only triggers with this scalerAddress are ours; repeatable."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    list_checks: Annotated[bool, typer.Option("--list", help="Print what is checked, and look at nothing.")] = False,
+) -> None:
+    """Find what is wrong with scaling: second scalers, KServe classes that fight, tolerances, quotas, probes.
+
+    Ends with 0 if no error was found, 1 with errors, 2 if it could not look.
+    """
+    from autoscaler.doctor.command import run_doctor  # noqa: PLC0415
+    from autoscaler.doctor.report import print_checks  # noqa: PLC0415
+
+    if list_checks:
+        print_checks(Console())
+        return
+    try:
+        code = run_doctor(files or (), namespace, scaler or (), Console(), json=json)
+    except AutoscalerError as error:
+        _fail(error)
+    raise typer.Exit(code)
+
+
+def _fail(error: AutoscalerError) -> NoReturn:
     Console(stderr=True).print(
         f"[bold red]error:[/] {escape(str(error))}", highlight=False, markup=True, soft_wrap=True
     )

@@ -122,7 +122,9 @@ def settings() -> str:
         parts += [f"### {name}\n", f"{text}\n", settings_of(model)]
     parts += [
         "## Trigger metadata\n",
-        "Keys of KEDA's own (`scalerAddress` and the TLS ones) stand beside these. Values are text: KEDA's rule.\n",
+        "Keys of KEDA's own (`scalerAddress` and the TLS ones) stand beside these. Values are text: KEDA's rule. "
+        "The same keys may stand on the ScaledObject as annotations `llm-autoscaler.io/KEY`; metadata wins over them, "
+        "and only there may `mode` be `shadow`.\n",
         settings_of(Metadata),
         "## Environment defaults\n",
         table(

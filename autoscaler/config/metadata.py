@@ -12,7 +12,17 @@ from autoscaler.core.errors import ConfigError, Problem
 
 # KEDA's own keys and those that KServe writes for its external trigger: forwarded with every call, not ours.
 FOREIGN = frozenset(
-    {"scalerAddress", "enableTLS", "unsafeSsl", "caCert", "tlsClientCert", "tlsClientKey", "metricQuery", "targetValue"}
+    {
+        "scalerAddress",
+        "enableTLS",
+        "unsafeSsl",
+        "caCert",
+        "tlsClientCert",
+        "tlsClientKey",
+        "metricQuery",
+        "targetValue",
+        "operationOverTime",
+    }
 )
 # What opens doors comes from the operator's file alone: whoever writes a ScaledObject must not point us anywhere.
 OPERATOR_ONLY = frozenset(
@@ -33,7 +43,7 @@ OPERATOR_ONLY = frozenset(
 )
 KEYS = frozenset(keys(Metadata))
 # A metadata value that is text by nature; every other one is a number.
-_TEXT = frozenset({"target", "role", "mode", "prior", "wakeSource"})
+_TEXT = frozenset({"target", "role", "mode", "prior", "wakeSource", "server", "metricsPath"})
 
 
 def normalise(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -62,6 +72,8 @@ def read_trigger(metadata: Mapping[str, str]) -> Trigger:
             found.append(Problem(key, repr(value), expected))
         elif key not in _TEXT and not _is_number(value):
             found.append(Problem(key, repr(value), "a number, such as 3 or 0.06"))
+        elif key == "metricsPath" and not value.startswith("/"):
+            found.append(Problem(key, repr(value), "a path that begins with /"))
         else:
             ours[key] = value
     try:
@@ -99,4 +111,7 @@ def _overrides(read: Metadata) -> Overrides:
         max_batched_tokens=read.max_batched_tokens,
         wake_source_none=none,
         wake_source=None if none else read.wake_source,
+        server=read.server,
+        metrics_port=read.metrics_port,
+        metrics_path=read.metrics_path,
     )

@@ -101,6 +101,9 @@ class Overrides:
     max_batched_tokens: int | None = None
     wake_source_none: bool = False  # `wakeSource: none`; a named source must be one of the file's
     wake_source: str | None = None
+    server: str | None = None  # these three: of pods found in Kubernetes
+    metrics_port: int | None = None
+    metrics_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,11 @@ class Metadata(Aims):
     target: str | None = Field(None, description="the service, or service/role; default: the ScaledObject's name")
     role: Literal["", "prefill", "decode"] = Field("", description="role of the service")
     mode: Literal["act"] | None = Field(None, description="act; `shadow` needs no trigger and is refused in one")
+    server: str | None = Field(None, description="model server of pods found in Kubernetes; default: told by its page")
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
+        None, description="metrics port of pods found in Kubernetes; default: found on them"
+    )
+    metrics_path: str | None = Field(None, description="metrics path of pods found in Kubernetes; default: found there")
 
 
 def keys(model: type[BaseModel]) -> list[str]:

@@ -1,0 +1,8 @@
+"""Every check there is, in the order in which they are run."""
+
+from __future__ import annotations
+
+from autoscaler.doctor import capacity, pods, scaling
+from autoscaler.doctor.look import Check
+
+CHECKS: tuple[Check, ...] = (*scaling.CHECKS, *pods.CHECKS, *capacity.CHECKS)

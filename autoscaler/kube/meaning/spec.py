@@ -1,0 +1,46 @@
+"""What is set for one service, all of its roles together: Kubernetes' bounds, the operator's file, the users' words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from autoscaler.config.overlay import apply
+from autoscaler.core.records import RoleSpec, ServiceMode, ServiceSpec
+from autoscaler.kube.meaning.resolve import Target
+
+
+def service_spec(targets: Sequence[Target], file: ServiceSpec | None = None) -> ServiceSpec:
+    """What is set for one service, all of its roles together; `file` is the operator's own word on it.
+
+    `targets` are the targets of that service. Raises ConfigError (bounds that exclude each other).
+    """
+    first = targets[0].target.service
+    roles = {one.role: one for one in file.roles} if file else {}
+    base = file or ServiceSpec(first, ())
+    specs = tuple(roles.get(one.target.role) or _role(one) for one in _once(targets))
+    spec = replace(base, service=first, roles=specs)
+    for one in targets:
+        spec = apply(spec, one.target.role, one.overrides)
+    woken = any(one.overrides.wake_source for one in targets)
+    shadow = all(one.mode is ServiceMode.SHADOW for one in targets)
+    return replace(
+        spec,
+        roles=tuple(_bounded(one, targets) for one in spec.roles),
+        has_wake_source=spec.has_wake_source or woken,
+        mode=ServiceMode.SHADOW if shadow else spec.mode,
+    )
+
+
+def _once(targets: Iterable[Target]) -> list[Target]:
+    return list({one.target.role: one for one in targets}.values())
+
+
+def _role(target: Target) -> RoleSpec:
+    return RoleSpec(target.target.role, target.bounds.least, max(1, target.bounds.max_replicas), target.gpus.whole)
+
+
+def _bounded(role: RoleSpec, targets: Sequence[Target]) -> RoleSpec:
+    """No more than KEDA's HPA would make of it."""
+    most = max(1, *(one.bounds.max_replicas for one in targets if one.target.role == role.role))
+    return replace(role, max_replicas=min(role.max_replicas, most), min_replicas=min(role.min_replicas, most))
