@@ -220,7 +220,11 @@ def test_monitors_find_the_port_and_keep_our_labels() -> None:
 
 
 def test_alerts_can_be_left_out_and_added() -> None:
-    rules: dict[str, Any] = {"enabled": True, "disabled": ["LlmAutoscalerSlow"], "alerts": [{"alert": "Mine", "expr": "1"}]}
+    rules: dict[str, Any] = {
+        "enabled": True,
+        "disabled": ["LlmAutoscalerSlow"],
+        "alerts": [{"alert": "Mine", "expr": "1"}],
+    }
     (group,) = template({**IMAGE, "prometheus": {"prometheusRules": rules}}).one("PrometheusRule")["spec"]["groups"]
     ours = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
     kept = [one["alert"] for one in ours if one["alert"] != "LlmAutoscalerSlow"]
@@ -248,7 +252,7 @@ def test_the_notes_say_the_address_and_what_is_off(name: str, tmp_path: Path) ->
     (chart / "templates" / "NOTES.txt").unlink()
     (chart / "templates" / "notes.yaml").write_text(
         '{{- define "notes" -}}' + notes + "{{- end -}}\n"
-        "{apiVersion: v1, kind: ConfigMap, metadata: {name: notes}, data: {text: {{ include \"notes\" . | quote }}}}\n"
+        '{apiVersion: v1, kind: ConfigMap, metadata: {name: notes}, data: {text: {{ include "notes" . | quote }}}}\n'
     )
     text = template(SETS[name], chart=chart).one("ConfigMap", "notes")["data"]["text"]
     assert f"answers KEDA at llm-autoscaler.{NAMESPACE}:6000" in text
