@@ -117,7 +117,7 @@ def helm(*arguments: str, values: Object | None = None) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=120,
     )
 
 

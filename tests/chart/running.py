@@ -69,7 +69,7 @@ def mount(rendered: Rendered, folder: Path) -> None:
 
 
 @contextmanager
-def served(command: list[str], health: str, within_s: float = 30.0) -> Iterator[subprocess.Popen[bytes]]:
+def served(command: list[str], health: str, within_s: float = 90.0) -> Iterator[subprocess.Popen[bytes]]:
     """A child that answers on its health page; stopped with SIGTERM, which must end it with 0."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen(command, env=environment)
@@ -87,7 +87,7 @@ def served(command: list[str], health: str, within_s: float = 30.0) -> Iterator[
     finally:
         child.send_signal(signal.SIGTERM)
         try:
-            code = child.wait(30)
+            code = child.wait(60)
         except subprocess.TimeoutExpired:
             child.kill()
             raise
@@ -109,5 +109,5 @@ def helm_test(rendered: Rendered, where: Places, tls: Path | None = None) -> sub
     if tls is not None:
         environment["TLS"] = str(tls)
     return subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=50
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=90
     )

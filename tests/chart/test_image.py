@@ -135,6 +135,7 @@ def as_the_pod(state: Path, mounts: list[str], command: list[str]) -> list[str]:
 
 
 @needs_helm
+@pytest.mark.timeout(200)  # it starts a process twice, on machines that have other work
 @pytest.mark.skipif(_cannot() is not None, reason=str(_cannot()))
 def test_the_wheel_alone_serves_as_nobody_on_a_read_only_tree_with_the_chart_s_own_arguments(
     open_folder: Path,

@@ -28,7 +28,6 @@ READ = {
     ("serving.kserve.io", "inferenceservices"),
     ("serving.kserve.io", "llminferenceservices"),
     ("leaderworkerset.x-k8s.io", "leaderworkersets"),
-    ("disaggregatedset.x-k8s.io", "disaggregatedsets"),
     ("disaggregatedset.x-k8s.io", "disaggregatedsetrolescalers"),
 }
 KUBE = {(*what, verb) for what in READ for verb in ("get", "list", "watch")} | {(*what, "get") for what in SCALES}
@@ -36,7 +35,7 @@ BUFFERS = {
     ("autoscaling.x-k8s.io", "capacitybuffers", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")
 }
 TOGGLES: dict[str, set[Right]] = {
-    "events": {(group, "events", verb) for group in ("", "events.k8s.io") for verb in ("create", "patch")},
+    "events": {("events.k8s.io", "events", verb) for verb in ("create", "patch")},
     "fastPath": {(*what, verb) for what in SCALES for verb in ("patch", "update")},
     "podDeletionCost": {("", "pods", "patch")},
     "capacityBuffer": BUFFERS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from autoscaler.cli import app
 from autoscaler.config.server import Address, ServeSettings, serve_settings
-from autoscaler.config.targets import load_targets
+from autoscaler.config.targets import load_targets, parse_targets
 from autoscaler.core.records import ServiceMode
 from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
@@ -113,6 +114,14 @@ def test_the_targets_file_says_what_the_values_say(tmp_path: Path) -> None:
     assert split.spec.mode is ServiceMode.SHADOW
 
 
+def test_the_chart_s_own_defaults_of_the_targets_file_are_serve_s(tmp_path: Path) -> None:
+    rendered = template({**IMAGE, "targets": {"services": [SERVICE]}})
+    mount(rendered, tmp_path)
+    file = load_targets(settings(rendered, tmp_path).targets, environ={})
+    bare = parse_targets(json.dumps({"services": [SERVICE]}), "bare", tmp_path, environ={})
+    assert file == bare
+
+
 def test_shadow_puts_every_service_of_the_values_into_shadow(tmp_path: Path) -> None:
     services = [SERVICE, {**SERVICE, "name": "other", "mode": "act"}]
     rendered = template({**IMAGE, "shadow": True, "targets": {"services": services}})
@@ -207,6 +216,7 @@ def test_cert_manager_signs_both_ends_with_the_chart_s_authority_or_the_issuer_n
 # --- the real process ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(200)  # it starts two processes, on machines that have other work
 def test_what_the_chart_renders_serves_with_its_own_certificates_and_passes_its_own_helm_test(tmp_path: Path) -> None:
     where = Places()
     rendered = template(

@@ -25,9 +25,6 @@ A kind whose CRD is not installed costs nothing here and is found missing by the
 - apiGroups: [serving.kserve.io]
   resources: [inferenceservices, llminferenceservices]
   verbs: {{ toJson $read }}
-- apiGroups: [disaggregatedset.x-k8s.io]
-  resources: [disaggregatedsets]
-  verbs: {{ toJson $read }}
 {{- range $scaled }}
 - apiGroups: [{{ .apiGroup | quote }}]
   resources: {{ toJson .resources }}
@@ -38,7 +35,7 @@ A kind whose CRD is not installed costs nothing here and is found missing by the
 {{- end }}
 {{- if .Values.events.enabled }}
 # events.enabled
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
