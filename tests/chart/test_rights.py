@@ -11,7 +11,7 @@ from tests.chart.rendering import EVERYTHING, IMAGE, NAMESPACE, SERVICE, Object,
 pytestmark = needs_helm
 
 Right = tuple[str, str, str]  # API group, resource, verb
-LEASE = {("coordination.k8s.io", "leases", verb) for verb in ("get", "list", "watch", "create", "update", "patch")}
+LEASE = {("coordination.k8s.io", "leases", verb) for verb in ("get", "create", "update")}
 SCALES = {
     ("apps", "deployments/scale"),
     ("apps", "statefulsets/scale"),
@@ -36,7 +36,7 @@ BUFFERS = {
 }
 TOGGLES: dict[str, set[Right]] = {
     "events": {("events.k8s.io", "events", verb) for verb in ("create", "patch")},
-    "fastPath": {(*what, verb) for what in SCALES for verb in ("patch", "update")},
+    "fastPath": {(*what, "patch") for what in SCALES},
     "podDeletionCost": {("", "pods", "patch")},
     "capacityBuffer": BUFFERS,
     "leaderElection": LEASE,

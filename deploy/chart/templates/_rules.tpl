@@ -7,7 +7,7 @@ A kind whose CRD is not installed costs nothing here and is found missing by the
 {{- range .Values.rbac.scaledRefKinds -}}
 {{- $scaled = append $scaled (dict "apiGroup" .apiGroup "resources" (list .resource)) -}}
 {{- end -}}
-{{- $scaleVerbs := ternary (list "get" "patch" "update") (list "get") .Values.fastPath.enabled -}}
+{{- $scaleVerbs := ternary (list "get" "patch") (list "get") .Values.fastPath.enabled -}}
 {{- $read := list "get" "list" "watch" -}}
 # kube.enabled
 - apiGroups: [""]
