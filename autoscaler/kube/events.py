@@ -105,7 +105,9 @@ class EventRecorder:
         self._queue: asyncio.Queue[_Event] = asyncio.Queue(QUEUE)
         self._off_until_s = 0.0
 
-    def record(self, about: ObjectRef, reason: str, note: str, *, action: str = "Scaling", warning: bool = False) -> None:
+    def record(
+        self, about: ObjectRef, reason: str, note: str, *, action: str = "Scaling", warning: bool = False
+    ) -> None:
         """Say that something happened to an object; the same again is counted, not written anew.
 
         `reason` and `action` are short UpperCamelCase words of at most 128 characters; `note` is for people.
