@@ -68,14 +68,14 @@ class ObjectCache:
         """Namespace and name of every object."""
         return set(self._objects)
 
-    def put(self, item: Json) -> None:
-        """Take an object as it is now; one in the version we have is no change."""
+    def put(self, item: Json) -> bool:
+        """Take an object as it is now; false if it is in the version we have, which is no change."""
         key = key_of(item)
         before = self._objects.get(key)
         if before is not None:
             version = item["metadata"].get("resourceVersion")
             if version is not None and version == before["metadata"].get("resourceVersion"):
-                return
+                return False
             self._unindex(key, before)
         self._objects[key] = item
         self._index(key, item)
@@ -84,6 +84,7 @@ class ObjectCache:
                 _tell(handlers.added, item)
             else:
                 _tell(handlers.changed, before, item)
+        return True
 
     def remove(self, key: Key) -> None:
         """Forget an object."""

@@ -217,6 +217,8 @@ class KubeClient:
         data = None if document is None else json.dumps(document, separators=(",", ":")).encode()
         for last in (False, True):
             async with asyncio.timeout(timeout_s):
+                await self.connection.place()
+                sent = self.connection.generation
                 response = await self._send(method, call, query, data, content_type, bounds)
             if response.status < 300:
                 return response
@@ -225,7 +227,7 @@ class KubeClient:
             error = from_answer(call, response.status, said, response.headers.get("Retry-After"))
             if last or not isinstance(error, Unauthorized):
                 raise error
-            await self.connection.reload()
+            await self.connection.reload(sent)
         raise AssertionError("unreachable")
 
     async def _send(

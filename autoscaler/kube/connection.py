@@ -38,6 +38,7 @@ class Connection:
 
     def __init__(self, source: str, load: Callable[[Configuration], Awaitable[object]]) -> None:
         self.source = source  # in words, for errors and `doctor`
+        self.generation = 0  # how often it was read
         self._load = load
         self._configuration: Configuration | None = None
         self._context: tuple[object, ssl.SSLContext] | None = None
@@ -59,10 +60,14 @@ class Connection:
             raise ClusterError(f"{self.source}: its token cannot be read: {error}") from None
         return str(token).strip() if token else None
 
-    async def reload(self) -> None:
-        """Read everything again: the server did not accept what we sent (a token that rotated, a plugin's expired)."""
+    async def reload(self, refused: int) -> None:
+        """Read everything again: the server did not accept what we sent (a token that rotated, a plugin's expired).
+
+        `refused` is the `generation` that was sent: of many calls refused at once only the first reads again.
+        """
         async with self._loading:
-            self._configuration = await self._loaded()
+            if self.generation == refused:
+                self._configuration = await self._loaded()
 
     async def _current(self) -> Configuration:
         async with self._loading:
@@ -78,6 +83,7 @@ class Connection:
             await self._load(configuration)
         except Exception as error:  # noqa: BLE001 -- loaders raise what they like: OSError, ConfigException, YAMLError
             raise ClusterError(f"{self.source}: cannot be used: {error}") from None
+        self.generation += 1
         return configuration
 
     def _tls(self, configuration: Configuration) -> ssl.SSLContext:

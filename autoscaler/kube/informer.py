@@ -7,6 +7,7 @@ is missing (the CRD) or forbidden (a rule) turns the informer off: one log line,
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from autoscaler.kube.resources import Call
 from autoscaler.ports import Clock
 
 _log = structlog.get_logger(__name__)
+
+SETTLE_AFTER = 500  # objects; about 10,000 containers, 1 to 2 ms of the collector's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Informer:
         self._resync_at_s = 0.0
         self._failures = 0
         self._offs = 0
+        self._fresh = 0  # objects taken since memory was last settled
         self._complete = False
         self._settled = asyncio.Event()
         self._condition = Condition(str(selection), False, "Starting", "not listed yet", clock.now())
@@ -217,10 +221,12 @@ class Informer:
         while True:
             end = await self._client.list_page(self.selection, take, limit=limit, page=page)
             page = end.next_page
+            self._settle_memory()
             if not page:
                 return end.resource_version
 
     async def _watch(self, version: str) -> None:
+        self._settle_memory()
         now = self._clock.now()
         lives_s = self._pace.watch_s * self._rng.uniform(0.75, 1.0)
         lives_s = min(lives_s, max(self._pace.short_watch_s, self._resync_at_s - now))
@@ -255,7 +261,18 @@ class Informer:
         except Exception:  # noqa: BLE001 -- one odd object must not hide the others
             _log.warning("an object cannot be read", what=str(self.selection), key=key_of(item), exc_info=True)
             return
-        self.cache.put(trimmed)
+        self._fresh += self.cache.put(trimmed)
+
+    def _settle_memory(self) -> None:
+        """Take many new objects out of the garbage collector's full rounds, which go through every one that lives.
+
+        At 10,000 pods such a round held the loop for 70 to 97 ms (measured). Objects of JSON have no cycles, so that
+        they are freed all the same; not done at every event, so that what is frozen by chance with them stays small.
+        """
+        if self._fresh >= SETTLE_AFTER:
+            self._fresh = 0
+            gc.collect(1)
+            gc.freeze()
 
     # How it is --------------------------------------------------------------------------------------------------------
 

@@ -149,6 +149,22 @@ async def test_a_refused_token_is_read_again_and_the_call_succeeds() -> None:
             await client.get(PODS, "n", "p")
 
 
+async def test_of_many_calls_refused_at_once_only_one_reads_the_credentials_again() -> None:
+    loaded = 0
+
+    async def load(configuration: object) -> None:
+        nonlocal loaded
+        loaded += 1
+        configuration.host = api.url  # type: ignore[attr-defined]
+        configuration.api_key["BearerToken"] = f"Bearer {loaded}"  # type: ignore[attr-defined]
+
+    async with FakeKubeApi() as api, KubeClient(Connection("test", load)) as client:
+        api.put(PODS, pod("p"))
+        api.tokens = {"2"}
+        await asyncio.gather(*(client.get(PODS, "n", "p") for _ in range(10)))
+    assert loaded == 2
+
+
 async def test_we_say_who_we_are() -> None:
     agents: list[str] = []
 

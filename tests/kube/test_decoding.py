@@ -50,6 +50,22 @@ def test_a_list_that_breaks_off_or_is_none_is_an_error(body: bytes) -> None:
         listed(body)
 
 
+async def test_others_run_between_any_two_objects_of_a_list_when_the_slice_is_used_up() -> None:
+    steps: list[str] = []
+
+    async def other() -> None:
+        while True:
+            steps.append("other")
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    body = json.dumps({"items": [{"k": k} for k in range(50)]}).encode()
+    await read_list(body, lambda _: steps.append("object"), Breather(slice_s=0.0))
+    task.cancel()
+    assert steps[:6] == ["object", "other", "object", "other", "object", "other"]
+    assert steps.count("object") == 50
+
+
 @given(events=st.lists(OBJECTS, max_size=6), cuts=st.lists(st.integers(0, 400), max_size=8))
 def test_a_stream_means_the_same_however_it_is_cut(events: list[dict[str, Any]], cuts: list[int]) -> None:
     body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
