@@ -266,6 +266,8 @@ async def _blame(call: Call, timeout_s: float) -> AsyncIterator[None]:
     except TimeoutError:
         raise Unreachable(f"{call}: no answer from the API server within {timeout_s:.0f} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise Unreachable(f"{call}: the API server cannot be reached: {error or type(error).__name__}") from None
+        # The cause alone: aiohttp's own text has the repr of a TLS context in it.
+        cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+        raise Unreachable(f"{call}: the API server cannot be reached: {str(cause) or type(cause).__name__}") from None
     except ValueError as error:
         raise Unreachable(f"{call}: the API server's answer is broken: {error}") from None

@@ -16,7 +16,7 @@ import structlog
 from autoscaler.core.errors import ClusterError
 from autoscaler.kube.client import KubeClient
 from autoscaler.kube.decoding import Json
-from autoscaler.kube.errors import Forbidden, MissingKind, NotFound
+from autoscaler.kube.errors import Forbidden, MissingKind, NotFound, Unreachable
 from autoscaler.kube.lease import micro_time
 from autoscaler.kube.resources import EVENTS
 from autoscaler.ports import Clock
@@ -95,6 +95,7 @@ class EventRecorder:
     ) -> None:
         self.dropped = 0  # by the rate limit, a full queue or a failed write; for a metric
         self.problem: ClusterError | None = None  # why nothing can be written; None: it can
+        self._said: set[type[ClusterError]] = set()
         self._client = client
         self._clock = clock
         self._rng = rng
@@ -103,7 +104,7 @@ class EventRecorder:
         self._series: OrderedDict[_Event, _Series] = OrderedDict()
         self._buckets: OrderedDict[ObjectRef, _Bucket] = OrderedDict()
         self._queue: asyncio.Queue[_Event] = asyncio.Queue(QUEUE)
-        self._off_until_s = 0.0
+        self._off_until_s: dict[str, float] = {}  # by namespace: rules are given in each
 
     def record(
         self, about: ObjectRef, reason: str, note: str, *, action: str = "Scaling", warning: bool = False
@@ -155,7 +156,7 @@ class EventRecorder:
 
     async def _write(self, event: _Event, series: _Series) -> None:
         now = self._clock.now()
-        if now < self._off_until_s:
+        if now < self._off_until_s.get(event.about.namespace, 0.0):
             self.dropped += 1
             return
         try:
@@ -164,12 +165,13 @@ class EventRecorder:
             except NotFound:  # the Event ended before its series did (an hour, by default)
                 await self._begin(event, series)
         except ClusterError as error:
-            self._failed(error, now)
+            self._failed(error, event, now)
         except Exception as error:  # noqa: BLE001 -- an Event is a courtesy and must not end the others
-            self._failed(ClusterError(f"events: {type(error).__name__}: {error}"), now)
+            self._failed(ClusterError(f"events: {type(error).__name__}: {error}"), event, now)
         else:
             series.written_s = self._clock.now()
             self.problem = None
+            self._said -= {Unreachable}  # what was said of a missing rule in one namespace holds while others go on
 
     async def _begin(self, event: _Event, series: _Series) -> None:
         about = event.about
@@ -198,12 +200,13 @@ class EventRecorder:
         namespace = event.about.namespace or "default"
         await self._client.patch(EVENTS, namespace, series.name, {"series": _series_document(series)})
 
-    def _failed(self, error: ClusterError, now: float) -> None:
+    def _failed(self, error: ClusterError, event: _Event, now: float) -> None:
         self.dropped += 1
         if isinstance(error, (Forbidden, MissingKind)):
-            self._off_until_s = now + OFF_S
-        if type(error) is not type(self.problem):
+            self._off_until_s[event.about.namespace] = now + OFF_S
+        if type(error) not in self._said:
             _log.warning("events cannot be written, dropped", reason=str(error))
+            self._said.add(type(error))
         self.problem = error
 
 

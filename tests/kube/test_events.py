@@ -140,6 +140,20 @@ async def test_without_the_rule_events_are_dropped_after_one_log_line_and_tried_
     assert [line["event"] for line in logs] == ["events cannot be written, dropped"]
 
 
+async def test_a_namespace_without_the_rule_takes_no_events_from_another() -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with FakeKubeApi() as api, recording(api) as (recorder, _):
+            api.forbid("create", EVENTS, namespace="closed")
+            closed = ObjectRef("keda.sh/v1alpha1", "ScaledObject", "closed", "s")
+            for k in range(4):
+                recorder.record(closed, "Scaled", f"to {k}")
+                recorder.record(ABOUT, "Scaled", f"to {k}")
+            await until(lambda: len(api.store.of(EVENTS)) == 4)
+            await until(lambda: recorder.dropped == 4)
+            assert api.count("create", EVENTS) == 5
+    assert len(logs) == 1
+
+
 async def test_recording_never_waits_and_a_dead_api_server_costs_a_bounded_queue() -> None:
     async with FakeKubeApi() as api, recording(api) as (recorder, _):
         api.stalled = True
