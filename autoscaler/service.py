@@ -40,6 +40,10 @@ from autoscaler.web.server import Views, WebServer
 from autoscaler.web.tokens import TokenFile
 from autoscaler.web.wakes import Wakes
 
+# A replica that has just started and knows nothing lets those who follow already take a Lease that is free: they try
+# every 2 s (client-go's retry period). Alone it waits in vain this long. Measured without it: 11 replicas asked for
+# became 4 when a rolling restart's newcomer was the fastest.
+PATIENCE_S = 5.0
 DRAIN_S = 1.0  # what followers get to take the last of what an owner that stops has to say
 
 _log = structlog.get_logger(__name__)
@@ -101,6 +105,7 @@ class Service:
         self._scaler = ScalerServer(
             self.board, self._triggers, wiring.clock, wiring.grpc, self.metrics, self._rng, self._replicas
         )
+        self._began_s = wiring.clock.now()
         self.grpc_port = 0
         self.http_port = 0
 
@@ -108,6 +113,10 @@ class Service:
         """Services that nothing was decided for yet, here or by the owner."""
         services = self.directory.services()
         return [f"first decision of {service}" for service in services if self.board.decision(service) is None]
+
+    def fit(self) -> bool:
+        """Whether this replica should try to own: it knows what the last owner knew, or nobody is there to tell."""
+        return not self.unready() or self._wiring.clock.now() - self._began_s >= PATIENCE_S
 
     async def __aenter__(self) -> Service:
         fetcher = await self._stack.enter_async_context(Fetcher(self._file.access))
