@@ -147,8 +147,8 @@ class Ownership(Protocol):
     """Says which replica of ours plans: the holder of a Lease, or the only one there is.
 
     An implementation answers from memory, and must say no before any other replica may say yes: it counts on its own
-    monotonic time from before it last renewed, so that an owner that is cut off stops by itself. It should not try for a
-    Lease while `Service.fit` says no: a newcomer must not win against those who know.
+    monotonic time from before it last renewed, so that an owner that is cut off stops by itself. It should not try for
+    a Lease while `Service.fit` says no: a newcomer must not win against those who know.
     """
 
     def is_owner(self) -> bool:

@@ -16,6 +16,11 @@ def fell(one: Crew, since_s: float, least: float) -> list[tuple[float, str, floa
     return [answer for answer in one.answers if answer[0] >= since_s and answer[2] < least]
 
 
+def normal(one: One) -> bool:
+    decision = one.service.board.decision(CHAT)
+    return decision is not None and decision.mode is Mode.NORMAL
+
+
 async def settled(one: Crew, *names: str) -> tuple[One, list[One], float]:
     """The owner, the others, and the least that is answered while nothing is wrong."""
     owner, others = await one.settled(*names)
@@ -47,9 +52,9 @@ async def test_kill_the_owner_and_the_next_takes_over_without_a_fall() -> None:
         assert not fell(one, killed_at_s, least)
         assert other.decided_at_s() > killed_at_s + 15.0
         # It stands where the old one stood: the windows of three minutes came with the state.
+        await one.until(lambda: normal(other), "it sees")
         standing = other.service.board.standing(CHAT)
         assert standing is not None
-        assert standing.decision.mode is Mode.NORMAL
         assert standing.decision.estimates[0].arrivals_rps == pytest.approx(12.0, rel=0.25)
 
 
