@@ -20,6 +20,9 @@ LINE_LIMIT_BYTES = 8 * 1024 * 1024
 # Short strings that repeat from object to object ("True", "Running", a phase, a node's name) are kept once.
 INTERN_UP_TO = 32
 
+# The whole object as text, by `kubectl apply` without --server-side.
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -104,9 +107,11 @@ async def read_lines(parts: AsyncIterator[bytes], breather: Breather) -> AsyncGe
                 raise ValueError(f"a watch event is larger than {LINE_LIMIT_BYTES // 2**20} MiB")
 
 
-def without_managed_fields(item: Json) -> Json:
-    """The object without `metadata.managedFields`: a third to a half of a pod, and nothing we decide on."""
-    item.get("metadata", {}).pop("managedFields", None)
+def without_bookkeeping(item: Json) -> Json:
+    """The object without what others noted about writing it: a third to a half of a pod, nothing we decide on."""
+    metadata = item.get("metadata") or {}
+    metadata.pop("managedFields", None)
+    (metadata.get("annotations") or {}).pop(LAST_APPLIED, None)
     return item
 
 
@@ -129,7 +134,12 @@ def keep(*paths: str) -> Trim:
             node = below
         else:
             node[last] = True
-    return lambda item: _kept(item, tree)
+    return lambda item: _trimmed(item, tree)
+
+
+def _trimmed(item: Json, tree: Json) -> Json:
+    kept: Json = _kept(without_bookkeeping(item), tree)
+    return kept
 
 
 def _kept(value: Any, tree: Any) -> Any:

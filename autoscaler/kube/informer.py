@@ -19,7 +19,7 @@ import structlog
 from autoscaler.core.errors import ClusterError
 from autoscaler.kube.cache import Handlers, Index, Key, ObjectCache, key_of
 from autoscaler.kube.client import KubeClient, Selection
-from autoscaler.kube.decoding import Json, Trim, without_managed_fields
+from autoscaler.kube.decoding import Json, Trim, without_bookkeeping
 from autoscaler.kube.errors import ApiError, Forbidden, Gone, MissingKind, from_answer
 from autoscaler.kube.resources import Call
 from autoscaler.ports import Clock
@@ -98,7 +98,7 @@ class Informer:
         *,
         rng: random.Random,
         pace: Pace | None = None,
-        trim: Trim = without_managed_fields,
+        trim: Trim = without_bookkeeping,
         indexes: Mapping[str, Index] | None = None,
         metrics: InformerMetrics | None = None,
     ) -> None:

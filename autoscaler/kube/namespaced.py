@@ -9,7 +9,7 @@ from typing import Protocol
 
 from autoscaler.kube.cache import Handlers, Index
 from autoscaler.kube.client import KubeClient, Selection
-from autoscaler.kube.decoding import Json, Trim, without_managed_fields
+from autoscaler.kube.decoding import Json, Trim, without_bookkeeping
 from autoscaler.kube.informer import Condition, Informer, InformerMetrics, Pace
 from autoscaler.kube.resources import Resource
 from autoscaler.ports import Clock
@@ -65,7 +65,7 @@ class NamespacedInformers:
         labels: str = "",
         fields: str = "",
         pace: Pace | None = None,
-        trim: Trim = without_managed_fields,
+        trim: Trim = without_bookkeeping,
         indexes: Mapping[str, Index] | None = None,
         metrics: InformerMetrics | None = None,
     ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from autoscaler.clock import LoopClock
 from autoscaler.kube.client import KubeClient, Selection
 from autoscaler.kube.informer import Informer, Pace
+from autoscaler.kube.namespaced import ObjectView
 from autoscaler.kube.resources import PODS, Resource
 from tests.fakes.kube_api import FakeKubeApi
 
@@ -21,8 +22,8 @@ def pod(name: str, namespace: str = "n", **extra: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": namespace, **extra}, "status": {"phase": "Running"}}
 
 
-def names(informer: Any) -> set[str]:
-    return {item["metadata"]["name"] for item in informer.all()}
+def names(view: ObjectView) -> set[str]:
+    return {item["metadata"]["name"] for item in view.all()}
 
 
 async def until(holds: Callable[[], object]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.kube.decoding import LINE_LIMIT_BYTES, Breather, keep, read_lines, read_list, without_managed_fields
+from autoscaler.kube.decoding import LINE_LIMIT_BYTES, Breather, keep, read_lines, read_list, without_bookkeeping
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -111,6 +111,10 @@ def test_a_trim_that_names_a_field_and_one_below_it_keeps_the_whole_field() -> N
     assert keep("status", "status.phase")(item) == keep("status.phase", "status")(item) == item
 
 
-def test_without_a_trim_only_managed_fields_go() -> None:
-    item = {"metadata": {"name": "p", "managedFields": [{}], "labels": {}}, "spec": {}}
-    assert without_managed_fields(item) == {"metadata": {"name": "p", "labels": {}}, "spec": {}}
+def test_what_others_noted_about_their_writes_is_never_kept() -> None:
+    def item() -> dict[str, Any]:
+        noted = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "a": "b"}
+        return {"metadata": {"name": "p", "managedFields": [{}], "annotations": noted}, "spec": {}}
+
+    assert without_bookkeeping(item()) == {"metadata": {"name": "p", "annotations": {"a": "b"}}, "spec": {}}
+    assert keep("metadata.annotations")(item()) == {"metadata": {"name": "p", "annotations": {"a": "b"}}}

@@ -275,8 +275,8 @@ async def test_over_http_two_replicas_elect_one_and_the_other_follows_when_it_is
         KubeClient(api.connection("b")) as other,
     ):
         known: list[str] = []
-        a = LeaseElector(one, "n", "l", "a", LoopClock(FAST), rng=random.Random(1))
-        b = LeaseElector(other, "n", "l", "b", LoopClock(FAST), rng=random.Random(2), on_owner=known.append)
+        a = LeaseElector(one, "n", "l", "a", LoopClock(20.0), rng=random.Random(1))
+        b = LeaseElector(other, "n", "l", "b", LoopClock(20.0), rng=random.Random(2), on_owner=known.append)
         tasks = [asyncio.create_task(a.run())]
         await until(lambda: a.is_owner)
         tasks.append(asyncio.create_task(b.run()))
