@@ -43,7 +43,7 @@ from tests.fakes.lease import Elector, Lease
 CHAT = ServiceId("default", "chat")
 SPEC = ServiceSpec(CHAT, (RoleSpec("", 1, 40, 4, "llama-3.1-70b/a100x4", 2048),), lead_time_prior_s=60.0)
 EPOCH_S = 1_000_000.0
-COUNT, RATE_RPS = 12, 12.0
+COUNT, RATE_RPS = 4, 12.0  # fewer are listed than needed: a replica that knows nothing answers 4
 SETTLED_S = 100.0
 NAMES = ("a", "b", "c")
 
@@ -61,7 +61,7 @@ class Servers:
     def watch(self, owner: str, endpoints: Iterable[Endpoint]) -> None:
         pass
 
-    def state(self, replica_id: str) -> ScrapeState:
+    def state(self, _replica_id: str) -> ScrapeState:
         now = self._clock.now()
         done = (now - EPOCH_S) * RATE_RPS / COUNT
         sample = Sample(
@@ -77,7 +77,7 @@ class Servers:
         )
         return ScrapeState(sample, None, False, 1, 0)
 
-    def readings(self, service: ServiceId) -> tuple[HeldReading, ...]:
+    def readings(self, _service: ServiceId) -> tuple[HeldReading, ...]:
         return ()
 
 
@@ -102,7 +102,7 @@ class Node:
     def _fit(self) -> bool:
         return self.board.standing(CHAT) is not None or self.world.clock.now() - self.began_s > 5.0
 
-    def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:
+    def publish(self, _observation: Observation, _decision: Decision, _took_s: float) -> None:
         others = [node for node in self.world.nodes.values() if node is not self]
         self.world.decided.append((self.name, [node.name for node in others if node.elector.is_owner()]))
 
