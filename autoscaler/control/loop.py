@@ -160,7 +160,8 @@ class ServiceLoop:
     async def _wait(self, decision: Decision) -> None:
         """Sleep until the next decision is due, or, when at zero, until somebody waits."""
         until_s = self._clock.now() + decision.next_in_s
-        while (left_s := until_s - self._clock.now()) > 0:
+        # A remainder below a microsecond is rounding, which a virtual clock would never get past.
+        while (left_s := until_s - self._clock.now()) > 1e-6:
             await self._clock.sleep(min(left_s, WAKE_CHECK_S))
             if not decision.active and self._somebody_waits():
                 return
