@@ -39,8 +39,11 @@ class Hopeless(Exception):  # noqa: N818 -- it is no error
     """The run that raised it was left."""
 
 
-def bars(rows: Iterable[Row], shares: Sequence[float]) -> tuple[Bar, ...]:
-    """The bars of a cell by its rows so far; none before ours, the ceiling and enough peers are known."""
+def bars(rows: Iterable[Row], shares: Sequence[float], *, defaults: bool = False) -> tuple[Bar, ...]:
+    """The bars of a cell by its rows so far; none before ours, the ceiling and enough peers are known.
+
+    `defaults`: among published defaults, which are compared with one another.
+    """
     swept = [row for row in rows if row.fault is None and row.seed == 0]
     found = []
     for asked in shares:
@@ -53,7 +56,7 @@ def bars(rows: Iterable[Row], shares: Sequence[float]) -> tuple[Bar, ...]:
         wanted = asked - CLOSE if ceiling.attainment >= asked else ceiling.attainment - CEILING_CLOSE
         cheapest: dict[str, float] = {}
         for row in mine:
-            if row.is_peer and row.attainment >= wanted:
+            if row.is_peer and row.attainment >= wanted and (row.policy_default or not defaults):
                 cheapest[row.policy] = min(row.gpu_hours, cheapest.get(row.policy, np.inf))
         third = sorted(cheapest.values())[BEST - 1] if len(cheapest) >= BEST else np.inf
         found.append(

@@ -77,7 +77,7 @@ class Sized:
         runs = {"faults": (len(faults.FAULTS) + 1) * short, "cold": 2 * short}.get(one.kind, 1.0)
         if one.policy == OURS and one.kind == "run":
             runs *= len(job.asked)
-        if one.is_leavable and not job.whole:
+        if job.may_leave(one):
             runs *= CUT
         return runs * (self.requests * REQUEST_S + self.hours * DEAR.get(one.policy, HOUR_S))
 
@@ -179,7 +179,7 @@ def later_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) 
     if one.cell.lead_time_s == MAIN_LEAD_S:
         planned += [replace(p, kind="faults") for p in (*ours, *best)]
         planned += [replace(p, kind="cold") for p in ours]
-    planned += [replace(p, seed=seed) for p in (*ours, *best) for seed in range(1, scope.seeds)]
+        planned += [replace(p, seed=seed) for p in (*ours, *best) for seed in range(1, scope.seeds)]
     yield from _packed(one, scope, asked, [p for p in planned if not _is_done(one.cell, p, asked, done)])
     beaten = below_bound(rows)
     if beaten and not any(row.knobs for row in rows if row.policy == HINDSIGHT):

@@ -18,7 +18,16 @@ from autoscaler.simulation.score import Score, score
 from autoscaler.simulation.trace import read_trace
 from autoscaler.simulation.world import Policy, Run, World
 from loadtests.benchmark import bootstrap, faults
-from loadtests.benchmark.grid import Cell, Extent, Workload, family_of, first_replicas, scenario_of, short_name
+from loadtests.benchmark.grid import (
+    MAIN_LEAD_S,
+    Cell,
+    Extent,
+    Workload,
+    family_of,
+    first_replicas,
+    scenario_of,
+    short_name,
+)
 from loadtests.benchmark.hopeless import Bar, Hopeless, Watch, bars
 from loadtests.benchmark.rows import CEILING, FLUID, HINDSIGHT, OURS, Row
 
@@ -40,10 +49,9 @@ class Planned:
     kind: str = "run"  # run | references | faults | cold | better
 
     @property
-    def is_leavable(self) -> bool:
-        """A peer's setting that is run for the search of the best: not its default, nor the rule judged by goodput."""
-        is_search = self.kind == "run" and self.seed == 0 and not self.default
-        return is_search and self.policy not in {OURS, GOODPUT_RIVAL}
+    def is_search(self) -> bool:
+        """A peer's setting that is run for the search of the best; not the rule that is judged by goodput."""
+        return self.kind == "run" and self.seed == 0 and self.policy not in {OURS, GOODPUT_RIVAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,10 @@ class Job:
     planned: tuple[Planned, ...]
     former: tuple[Row, ...] = ()  # what the cell's other jobs gave so far
     whole: bool = False  # no run is left before its end
+
+    def may_leave(self, one: Planned) -> bool:
+        """Whether a run may be left; in the middle of the grid every default runs to its end."""
+        return one.is_search and not self.whole and not (one.default and self.cell.lead_time_s == MAIN_LEAD_S)
 
 
 class _Watched(Objective):
@@ -99,7 +111,7 @@ def run_job(job: Job) -> Made:
     made = Made([], [], [])
     for one in job.planned:
         try:
-            if one.is_leavable and not job.whole:
+            if job.may_leave(one):
                 _leavable(job, one, scenario, made)
             else:
                 made.rows.extend(_KINDS[one.kind](job, one, scenario))
@@ -143,7 +155,7 @@ def _swept(job: Job, one: Planned, scenario: Scenario, some: tuple[Bar, ...] = (
 
 def _leavable(job: Job, one: Planned, scenario: Scenario, made: Made) -> None:
     """A run that is left, for every attainment asked, when it is certain that nobody will look at it."""
-    some = bars((*job.former, *made.rows), job.asked)
+    some = bars((*job.former, *made.rows), job.asked, defaults=one.default)
     alone = len(job.asked) == 1
     try:
         made.rows.extend(_swept(job, one, scenario, some))
