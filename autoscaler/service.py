@@ -140,7 +140,8 @@ class Service:
         if self._was_ready:
             return []
         found = [f"first decision of {one}" for one in self.directory.services() if self.board.decision(one) is None]
-        waits = self._found.waiting_for() if self._found is not None else None
+        # With services of the file too, those must not wait for a cluster that cannot be read.
+        waits = self._found.waiting_for() if self._found is not None and not self._file.services else None
         found += [waits] if waits is not None else []
         self._was_ready = not found
         return found

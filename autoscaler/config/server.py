@@ -9,6 +9,8 @@ from pathlib import Path
 
 from autoscaler.core.errors import ConfigError, Problem
 
+TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")  # of a pod's ServiceAccount
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -133,7 +135,8 @@ def _kube(
 ) -> KubeSettings:
     if kube not in ("auto", "on", "off"):
         found.append(Problem("--kube", repr(kube), "auto, on or off"))
-    there = kubeconfig is not None or bool(environ.get("KUBERNETES_SERVICE_HOST") or environ.get("KUBECONFIG"))
+    # A pod without a token has no way in, and is meant to have none.
+    there = kubeconfig is not None or (bool(environ.get("KUBERNETES_SERVICE_HOST")) and TOKEN.is_file())
     names = tuple(dict.fromkeys(name.strip() for name in namespaces.split(",") if name.strip()))
     return KubeSettings(kube == "on" or (kube == "auto" and there), names, str(kubeconfig) if kubeconfig else None)
 
