@@ -120,6 +120,13 @@ def serve(
             help="Where our other replicas reach our gRPC server. Default: POD_IP and the port of --grpc.",
         ),
     ] = None,
+    peer_name: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("PEER_NAME"),
+            help="Name in the certificates of our other replicas. Default: the host they are reached at.",
+        ),
+    ] = None,
 ) -> None:
     """Serve KEDA: read model servers, decide, answer.
 
@@ -148,6 +155,7 @@ def serve(
             kubeconfig=kubeconfig,
             lease=lease,
             advertise=advertise,
+            peer_name=peer_name,
         )
         asyncio.run(serve_until_stopped(settings))
     except AutoscalerError as error:

@@ -84,6 +84,7 @@ class Owning:
     clock: Clock
     rng: random.Random
     owns: Callable[[bool], None]  # told when a term begins and ends
+    forgets: Callable[[ServiceId], None]  # told when a service is planned no more
 
     @contextlib.asynccontextmanager
     async def term(self) -> AsyncIterator[None]:
@@ -130,6 +131,8 @@ class Owning:
             await tasks.end()
             for role in roles:
                 scraper.watch(f"{service}/{role}", ())
+            if service not in self.directory.services():
+                self.forgets(service)
             _log.info("planned no more", service=str(service))
 
         try:

@@ -148,7 +148,8 @@ class Service:
 
     def fit(self) -> bool:
         """Whether this replica should try to own: it knows what the last owner knew, or nobody is there to tell."""
-        return not self.unready() or self._wiring.clock.now() - self._began_s >= PATIENCE_S
+        knows = not self.unready() and (self._found is None or self._found.waiting_for() is None)
+        return knows or self._wiring.clock.now() - self._began_s >= PATIENCE_S
 
     async def __aenter__(self) -> Service:
         fetcher = await self._stack.enter_async_context(Fetcher(self._file.access))
@@ -187,6 +188,7 @@ class Service:
             wiring.clock,
             self._rng,
             self.metrics.owns,
+            self.metrics.forgets,
         )
 
     async def _follow(self) -> None:
@@ -315,6 +317,7 @@ def _wiring(
         settings.tls_key,
         settings.tls_client_ca,
         grace_s=settings.grace_s,
+        peer_name=settings.peer_name,
     )
     wiring = Wiring(
         clock=clock,

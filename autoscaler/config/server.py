@@ -61,6 +61,7 @@ class ServeSettings:
     grace_s: float
     kube: KubeSettings = KubeSettings()
     lease: LeaseSettings | None = None
+    peer_name: str | None = None  # in the certificates of our other replicas; None: the host they are reached under
 
 
 def read_address(option: str, text: str) -> Address | Problem:
@@ -92,6 +93,7 @@ def serve_settings(
     kubeconfig: Path | None = None,
     lease: str | None = None,
     advertise: str | None = None,
+    peer_name: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> ServeSettings:
     """Check the options together. Raises ConfigError with every problem at once."""
@@ -127,6 +129,7 @@ def serve_settings(
         grace_s,
         kube_settings,
         lease_settings,
+        peer_name or None,
     )
 
 

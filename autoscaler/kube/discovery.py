@@ -146,7 +146,7 @@ class KubeDiscovery:
             self._dirtied.clear()
             dirty, self._dirty = self._dirty, set()
             for key in self._concerned(dirty):
-                self._refresh(key)
+                self._guarded(key)
                 await asyncio.sleep(0)  # a thousand of them must not hold up answers
             if not self._looked:
                 self._looked = True
@@ -253,6 +253,14 @@ class KubeDiscovery:
             target = replace(target, target=former.target)  # its owner cannot be read: it is whose it was
         self._tell(key, target)
         self._put(key, _Entry(called, target))
+
+    def _guarded(self, key: Key) -> None:
+        try:
+            self._refresh(key)
+        except Exception as error:  # noqa: BLE001 -- one object that nobody thought of must not hide the others
+            if (*key, repr(error)) not in self._said:
+                self._said.add((*key, repr(error)))
+                _log.exception("a ScaledObject cannot be resolved, by a fault of ours", namespace=key[0], name=key[1])
 
     def _concerns(self, raw: Raw) -> bool:
         asked = any(key.startswith(PREFIX) for key in read.annotations_of(raw))

@@ -13,6 +13,8 @@ from autoscaler.ports import Endpoint, SampleSource
 
 # Who is not ready has no load, and its page, if it answers at all, says nothing that its phase does not.
 SERVING = (ReplicaPhase.READY, ReplicaPhase.DRAINING)
+# The entry of the operator's `access`, where there is one, that opens pages of pods: an authority, a header.
+ACCESS = "kubernetes"
 
 
 class KubeRole:
@@ -30,7 +32,7 @@ class KubeRole:
         if self._sight.replicas is None:
             return None
         return tuple(
-            Endpoint(self._key(one), one.metrics_url, one.server, group=str(self._target().target))
+            Endpoint(self._key(one), one.metrics_url, one.server, ACCESS, group=str(self._target().target))
             for one in self._sight.replicas
             if one.phase in SERVING and one.metrics_url is not None
         )

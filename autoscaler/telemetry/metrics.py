@@ -7,7 +7,7 @@ import asyncio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from autoscaler.core.records import Decision, Mode, Observation
+from autoscaler.core.records import Decision, Mode, Observation, ServiceId
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 LAG_PROBE_S = 0.1
@@ -123,6 +123,14 @@ class Metrics:
             return
         for gauge in self._of_services:
             gauge.clear()
+
+    def forgets(self, service: ServiceId) -> None:
+        """A service is planned no more: what was said of it is not kept standing."""
+        for gauge in self._of_services:
+            found = [sample for metric in gauge.collect() for sample in metric.samples]
+            for sample in found:
+                if (sample.labels["namespace"], sample.labels["service"]) == (service.namespace, service.name):
+                    gauge.remove(*(sample.labels[label] for label in self.labels[sample.name]))
 
     def followers(self, change: int) -> None:
         """A follower came (+1) or went (-1)."""

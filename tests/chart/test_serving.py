@@ -75,6 +75,7 @@ def test_every_value_of_the_process_reaches_serve(tmp_path: Path) -> None:
         grace_s=45.0,
         kube=KubeSettings(True),
         lease=LeaseSettings("llm-autoscaler", "keda", "llm-autoscaler-0", Address("10.0.0.7", 7000)),
+        peer_name="llm-autoscaler.keda",
     )
     assert {one["name"] for one in rendered.container()["env"]} >= set(POD)
     named = template({**IMAGE, "kube": {"namespaces": ["a", "b", "a"]}})

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from autoscaler.config.records import ListKind, ReplicaList, ServiceSettings, TargetSettings, TargetsFile
+from autoscaler.config.records import (
+    ListKind,
+    ReplicaList,
+    ServiceSettings,
+    TargetSettings,
+    TargetsFile,
+    WakeSourceSettings,
+)
 from autoscaler.core.records import Decision, Mode, RoleSpec, ServiceId, ServiceSpec
 from autoscaler.kube.resources import (
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
     INFERENCE_SERVICES,
     LEASES,
+    LLM_INFERENCE_SERVICES,
     PODS,
     SCALED_OBJECTS,
 )
+from autoscaler.lab.fleet import EmulatedFleet
+from autoscaler.lab.gateway import FrontQueue
+from autoscaler.simulation.engines import LLAMA_70B_A100X4
 from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
 from tests.kube_meaning.recorded import Recording
 from tests.service.crew import FACTOR
-from tests.service.world import CHAT, NAMESPACE, TRIGGER, Replica, World, scaled_object, world
+from tests.service.world import CHAT, NAMESPACE, TRIGGER, Replica, World, deployment, scaled_object, world
 
 
 def decided(one: Replica, service: ServiceId = CHAT) -> Decision:
@@ -153,6 +166,7 @@ async def test_a_scaled_object_that_comes_is_planned_and_one_that_goes_is_planne
         at_s = decided(ours).at_s
         await one.clock.sleep(12.0)
         assert decided(ours).at_s == at_s
+        assert 'service="chat"' not in ours.service.metrics.render().decode().split("decisions_total")[0]
 
 
 async def test_when_the_trigger_is_edited_the_new_words_count_without_a_restart() -> None:
@@ -265,3 +279,88 @@ async def test_a_workload_that_is_stopped_keeps_its_name_and_is_no_zero() -> Non
             one.api.delete(PODS, NAMESPACE, f"chat-{number}")
         await one.until(lambda: "stopped" in [reason.code for reason in decided(ours).reasons], "seen as stopped")
         assert ours.service.directory.services() == (CHAT,)
+
+
+async def test_prefill_and_decode_are_two_roles_of_one_service_each_with_its_own_number() -> None:
+    async with world(LLM_INFERENCE_SERVICES) as one:
+        for document in Recording("llm-own").raws:
+            document["metadata"]["namespace"] = NAMESPACE
+            if document["kind"] in ("Deployment", "ScaledObject", "LLMInferenceService"):
+                one.put(document)
+        for number, (role, component) in enumerate((("decode", "workload"), ("prefill", "workload-prefill"))):
+            one.pod(number, f"lm-{role}")
+            pod = one.api.get(PODS, NAMESPACE, f"lm-{role}-{number}")
+            labels = {"app.kubernetes.io/name": "lm", "llm-d.ai/role": role, "app.kubernetes.io/component": component}
+            pod["metadata"] |= {"labels": labels}
+            one.api.put(PODS, pod)
+        ours = await one.start()
+        service = ServiceId(NAMESPACE, "lm")
+        assert await one.number(ours, "lm-decode") >= 1
+        assert await one.number(ours, "lm-prefill") >= 1
+        assert ours.service.directory.services() == (service,)
+        assert {role.role: role.replicas >= 1 for role in decided(ours, service).roles} == {
+            "decode": True,
+            "prefill": True,
+        }
+        spec = ours.service.directory.spec(service)
+        assert {role.role: (role.max_replicas, role.gpus_per_replica) for role in spec.roles} == {
+            "decode": (7, 1),
+            "prefill": (5, 2),
+        }
+        one.api.delete(SCALED_OBJECTS, NAMESPACE, "lm-prefill")
+        await one.until(lambda: [role.role for role in decided(ours, service).roles] == ["decode"], "one role is left")
+
+
+async def test_a_wake_source_that_the_operator_does_not_name_is_refused() -> None:
+    async with world() as one:
+        one.fill(2)
+        one.api.put(SCALED_OBJECTS, scaled_object(wakeSource="gateway"))
+        ours = await one.start()
+        await one.until(lambda: not ours.service.unready(), "ready")
+        assert await one.ask(ours, wakeSource="gateway") is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_emulated_fleet_is_woken_from_zero_and_grows_as_its_pods_and_its_gateway_tell() -> None:
+    async with world() as one, AsyncExitStack() as stack:
+        fleet = EmulatedFleet(one.clock, LLAMA_70B_A100X4, 4, 6.0, 0.0, random.Random(1))
+        queue = FrontQueue(one.clock, fleet, NAMESPACE, "chat", one.clock.now())
+        for part in (fleet, queue):
+            await part.start()
+            stack.push_async_callback(part.stop)
+        one.api.put(SCALED_OBJECTS, scaled_object(wakeSource="gateway", minReplicas="0"))
+        one.api.put(DEPLOYMENTS, deployment(replicas=0))
+        source = WakeSourceSettings("gateway", queue.url)
+        ours = await one.start(file=TargetsFile((), (source,), scrape_timeout_s=2.0 * FACTOR))
+        await one.until(lambda: not ours.service.unready(), "ready")
+        assert await one.ask(ours, wakeSource="gateway", minReplicas="0") == 0.0
+        requests: set[asyncio.Task[Any]] = set()
+        for second in range(28):
+            requests |= {asyncio.ensure_future(queue.submit(4000, 150)) for _ in range(5)}
+            answer = await one.ask(ours, wakeSource="gateway", minReplicas="0")
+            assert isinstance(answer, float), f"{answer} after {second} s"
+            fleet.scale_to(int(answer))
+            one.show(fleet)
+            await one.clock.sleep(1.0)
+        decision = decided(ours)
+        assert decision.mode is Mode.NORMAL
+        assert fleet.spec_replicas == answer == decision.roles[0].replicas >= 2
+        assert len(fleet.ready()) >= 2
+        assert decision.estimates[0].arrivals_rps is not None
+        lead_s = decision.estimates[0].lead_time_s
+        assert lead_s is not None
+        assert lead_s < 120.0  # starts of 6 s were measured
+        for request in requests:
+            request.cancel()
+
+
+async def test_an_odd_scaled_object_does_not_hide_the_others() -> None:
+    async with world() as one:
+        one.fill(2)
+        odd = scaled_object()
+        odd["metadata"]["name"] = "aaa"
+        odd["spec"] = {"scaleTargetRef": ["what"], "triggers": {"type": 7}, "minReplicaCount": "x"}
+        odd["metadata"]["annotations"] = {"llm-autoscaler.io/mode": "sideways"}
+        one.api.put(SCALED_OBJECTS, odd)
+        ours = await one.start()
+        assert await one.number(ours) >= 2
+        assert await one.ask(ours, "aaa") is grpc.StatusCode.INVALID_ARGUMENT

@@ -29,6 +29,7 @@ from autoscaler.kube.resources import (
     SCALED_OBJECTS,
     Resource,
 )
+from autoscaler.lab.fleet import EmulatedFleet
 from autoscaler.scaler.server import GrpcSettings
 from autoscaler.service import ClusterWiring, Service, Wiring
 from autoscaler.web.server import Views, WebServer
@@ -117,15 +118,26 @@ class World:
         """Write an object that carries its kind."""
         self.api.put(KINDS[document["kind"]], document)
 
-    def pod(self, number: int, app: str = "chat", *, ready: bool = True, created_s: float | None = None) -> None:
-        """A pod of a workload; its page is one of the model servers'."""
+    def pod(
+        self,
+        number: int,
+        app: str = "chat",
+        *,
+        ready: bool = True,
+        created_s: float | None = None,
+        ready_s: float | None = None,
+        port: int | None = None,
+    ) -> None:
+        """A pod of a workload; its page is one of the model servers', or at a port of this machine."""
         now = self.clock.now()
         begun_s = now - 3600.0 if created_s is None else created_s
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        host, _, own = self.url.removeprefix("http://").rpartition(":")
+        is_ready = {"status": "True", "lastTransitionTime": stamp(now if ready_s is None else ready_s)}
+        unready = {"status": "False", "lastTransitionTime": stamp(begun_s + 1)}
         container = {
             "name": "main",
             "image": "vllm/vllm-openai:v0.11",
-            "ports": [{"containerPort": int(port), "name": "http"}],
+            "ports": [{"containerPort": int(own) if port is None else port, "name": "http"}],
         }
         self.api.put(
             PODS,
@@ -134,7 +146,7 @@ class World:
                     "name": f"{app}-{number}",
                     "namespace": NAMESPACE,
                     "labels": {"app": app},
-                    "annotations": {"prometheus.io/path": f"/r{number}"},
+                    "annotations": {} if port is not None else {"prometheus.io/path": f"/r{number}"},
                     "creationTimestamp": stamp(begun_s),
                 },
                 "spec": {"nodeName": "n1", "containers": [container]},
@@ -143,16 +155,21 @@ class World:
                     "podIP": host,
                     "conditions": [
                         {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp(begun_s + 1)},
-                        {
-                            "type": "Ready",
-                            "status": "True" if ready else "False",
-                            "lastTransitionTime": stamp(now if ready else begun_s + 1),
-                        },
+                        {"type": "Ready", **(is_ready if ready else unready)},
                     ],
                     "containerStatuses": [{"name": "main", "restartCount": 0, "state": {"running": {}}}],
                 },
             },
         )
+
+    def show(self, fleet: EmulatedFleet) -> None:
+        """Write what the kubelet and the Deployment's controller would of an emulated fleet."""
+        self.api.put(DEPLOYMENTS, deployment(replicas=fleet.spec_replicas))
+        for server in fleet.servers:
+            ready = server.ready_s is not None
+            self.pod(server.port, ready=ready, created_s=server.created_s, ready_s=server.ready_s, port=server.port)
+        for server in fleet.past:
+            self.api.store.delete(PODS, NAMESPACE, f"chat-{server.port}")
 
     def fill(self, count: int = 4) -> None:
         """A ScaledObject, its Deployment and pods that serve."""

@@ -49,5 +49,8 @@ replicas reach this one at POD_IP and the gRPC port, which is what --advertise c
 {{- end }}
 {{- if .Values.leaderElection.enabled }}
 - --lease={{ include "llm-autoscaler.fullname" . }}
+{{- if .Values.certificates.enabled }}
+- --peer-name={{ include "llm-autoscaler.fullname" . }}.{{ .Release.Namespace }}
+{{- end }}
 {{- end }}
 {{- end -}}
