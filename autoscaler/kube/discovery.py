@@ -51,6 +51,7 @@ class _Entry:
     called: dict[str, str] | None = None  # metadata that KEDA called with last; None: never
     target: Target | None = None
     error: AutoscalerError | None = None  # why it cannot be resolved now
+    read_with: tuple[tuple[str, str], ...] = ()  # the trigger's metadata that it was resolved with
 
 
 class KubeDiscovery:
@@ -200,10 +201,13 @@ class KubeDiscovery:
             return
         if self._objects.get(SCALED_OBJECT, *key) is None:
             return
+        self._unheard.pop(key, None)
         if entry is None:
             entry = self._entries[key] = _Entry()
+        elif entry.called is None and entry.read_with == normalise(metadata):
+            entry.called = metadata  # as its own trigger says, which was resolved already
+            return
         entry.called = metadata
-        self._unheard.pop(key, None)
         self._refresh(key)
 
     # --- keeping it current -------------------------------------------------------------------------------------------
@@ -242,17 +246,19 @@ class KubeDiscovery:
         if called is None and not self._concerns(raw):
             self._put(key, None)
             return
+        mine = keda.our_triggers(raw, self._addresses)
+        read_with = normalise(called if called is not None else mine[0].metadata if mine else {})
         former = entry.target if entry is not None else None
         try:
             target = self._checked(key, resolve(self._objects, *key, called, self._addresses))
         except (ConfigError, ClusterError) as error:
             self._say("cannot be resolved", key, str(error))
-            self._put(key, _Entry(called, former, error))
+            self._put(key, _Entry(called, former, error, read_with))
             return
         if former is not None and not target.known:
             target = replace(target, target=former.target)  # its owner cannot be read: it is whose it was
         self._tell(key, target)
-        self._put(key, _Entry(called, target))
+        self._put(key, _Entry(called, target, None, read_with))
 
     def _guarded(self, key: Key) -> None:
         try:

@@ -151,7 +151,7 @@ def _hpas(scaled: Scaled) -> list[Raw]:
     name = read.name(scaled.scaled_object)
     own = {read.text(scaled.scaled_object, "status", "hpaName"), _hpa_name(scaled.scaled_object)}
     found = []
-    for one in scaled.objects.find(HPA, scaled.namespace):
+    for one in scaled.objects.scalers(HPA, scaled.namespace, scaled.workload.name):
         ref = read.mapping(one, "spec", "scaleTargetRef")
         same = (read.text(ref, "kind"), read.text(ref, "name")) == (scaled.workload.kind.kind, scaled.workload.name)
         made = any(owner.kind == SCALED_OBJECT.kind and owner.name == name for owner in read.owners(one))
@@ -177,7 +177,7 @@ def _second_scaler(scaled: Scaled) -> Iterator[Finding]:
     ]
     others += [
         ("ScaledObject", one)
-        for one in scaled.objects.find(SCALED_OBJECT, scaled.namespace)
+        for one in scaled.objects.scalers(SCALED_OBJECT, scaled.namespace, scaled.workload.name)
         if read.name(one) != read.name(scaled.scaled_object)
         and scale_target(one) == (scaled.workload.kind, scaled.workload.name)
     ]

@@ -74,9 +74,18 @@ class Objects(Protocol):
         """The objects of a kind, of one namespace (None: all of them), that a selector matches (None: all)."""
         ...
 
+    def scalers(self, kind: Kind, namespace: str, target: str) -> Sequence[Raw]:
+        """The objects of a kind (HPAs, ScaledObjects) in a namespace whose `scaleTargetRef` has this name."""
+        ...
+
     def reading(self, kind: Kind, namespace: str | None = None) -> Reading:
         """How well a kind is known there."""
         ...
+
+
+def scales(raw: Raw) -> str:
+    """The name of what an HPA or a ScaledObject scales; empty for other objects."""
+    return read.text(raw, "spec", "scaleTargetRef", "name")
 
 
 def kind_of(raw: Raw) -> Kind:
@@ -111,6 +120,10 @@ class ObjectSet:
             if (namespace is None or where == namespace)
             and (selector is None or selector.matches(read.mapping(raw, "metadata", "labels")))
         ]
+
+    def scalers(self, kind: Kind, namespace: str, target: str) -> Sequence[Raw]:
+        """The objects of a kind that scale a target of this name."""
+        return [one for one in self.find(kind, namespace) if scales(one) == target]
 
     def reading(self, kind: Kind, namespace: str | None = None) -> Reading:  # noqa: ARG002
         """How well a kind is known."""
