@@ -93,7 +93,7 @@ class WebServer:
     def _named(self, request: web.Request) -> ServiceId:
         service = ServiceId(request.match_info["namespace"], request.match_info["service"])
         if service not in self._views.services():
-            raise _error(web.HTTPNotFound, f"no service {service} in the targets file")
+            raise _error(web.HTTPNotFound, f"no service {service} is known")
         return service
 
     async def _wake(self, request: web.Request) -> web.Response:

@@ -364,3 +364,41 @@ async def test_an_odd_scaled_object_does_not_hide_the_others() -> None:
         ours = await one.start()
         assert await one.number(ours) >= 2
         assert await one.ask(ours, "aaa") is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_stopped_service_whose_owner_cannot_be_read_keeps_the_name_that_it_had() -> None:
+    async with world(INFERENCE_SERVICES) as one:
+        for document in Recording("isvc-external").raws:
+            document["metadata"]["namespace"] = NAMESPACE
+            one.put(document)
+        one.api.forbid("list watch", INFERENCE_SERVICES)
+        ours = await one.start()
+        service = ServiceId(NAMESPACE, "m")
+        await one.until(lambda: not ours.service.unready(), "decided")
+        assert ours.service.directory.services() == (service,)
+        one.api.delete(DEPLOYMENTS, NAMESPACE, "m-predictor")
+        await one.until(lambda: "stopped" in [reason.code for reason in decided(ours, service).reasons], "stopped")
+        await one.clock.sleep(5.0)
+        assert ours.service.directory.services() == (service,)
+
+
+async def test_two_replicas_rolled_one_after_the_other_answer_nothing_below() -> None:
+    async with world() as one:
+        one.fill(4)
+        first = await one.start("a", lease=True)
+        await one.number(first)
+        second = await one.start("b", lease=True)
+        await one.number(second)
+        await one.poll(first, 15.0)
+        since = len(one.answers)
+        least = min(value for _, value in one.answers[-8:] if isinstance(value, float))
+        await first.stop()
+        third = await one.start("c", lease=True)
+        await one.until(lambda: not third.service.unready(), "the new one is ready")
+        await one.poll(third, 5.0)
+        await second.stop()
+        await one.poll(third, 15.0)
+        assert owners(one) == [third]
+        numbers = [value for _, value in one.answers[since:] if isinstance(value, float)]
+        assert numbers
+        assert min(numbers) >= least
