@@ -1,4 +1,4 @@
-"""Command line: serve, demo, replay, backtest, doctor. Sub-commands import what they need only when they run."""
+"""Command line: serve, explain, demo, replay, backtest, doctor. Sub-commands import what they need only when they run."""
 
 from __future__ import annotations
 
@@ -110,6 +110,20 @@ def serve(
             grace_s=grace_s,
         )
         asyncio.run(serve_until_stopped(settings))
+    except AutoscalerError as error:
+        _fail(error)
+
+
+@app.command()
+def explain(
+    service: Annotated[str | None, typer.Argument(help="As namespace/name; default: every service.")] = None,
+    http: Annotated[str, typer.Option(help="The HTTP face of any replica.")] = "http://127.0.0.1:8080",
+) -> None:
+    """Say what a running service decided last, and why; shadow decisions too."""
+    from autoscaler.web.explain import explain as tell  # noqa: PLC0415
+
+    try:
+        tell(http, service, Console())
     except AutoscalerError as error:
         _fail(error)
 

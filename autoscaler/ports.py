@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from autoscaler.core.errors import AutoscalerError
 from autoscaler.core.records import Decision, HeldReading, Observation, Sample, ServiceId, TargetId, Wake
 
 
@@ -102,10 +103,30 @@ class WakeSource(Protocol):
         ...
 
 
+class WakeBook(WakeSource, Protocol):
+    """The same, with what the wake API and other replicas write into it."""
+
+    def add(self, service: ServiceId, wake: Wake) -> None:
+        """Take a wish."""
+        ...
+
+    def replace(self, service: ServiceId, wakes: Iterable[Wake]) -> None:
+        """Put the owner's wishes for a service in place of those known here."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A planner's snapshot and when it was taken."""
+
+    at_s: float
+    snapshot: bytes
+
+
 class StateStore(Protocol):
     """Keeps planner snapshots across restarts."""
 
-    async def load(self, service: ServiceId) -> bytes | None:
+    async def load(self, service: ServiceId) -> Saved | None:
         """The newest snapshot of the service, None if there is none."""
         ...
 
@@ -122,12 +143,34 @@ class DecisionSink(Protocol):
         ...
 
 
+class Ownership(Protocol):
+    """Says which replica of ours plans: the holder of a Lease, or the only one there is.
+
+    An implementation answers from memory, and must say no before any other replica may say yes: it counts on its own
+    monotonic time from before it last renewed, so that an owner that is cut off stops by itself. It should not try for
+    a Lease while `Service.fit` says no: a newcomer must not win against those who know.
+    """
+
+    def is_owner(self) -> bool:
+        """Whether this replica may decide at this instant."""
+        ...
+
+    def owner(self) -> str | None:
+        """host:port of the owner's gRPC server as last known, None if it is not."""
+        ...
+
+
+class ShadowError(AutoscalerError):
+    """A trigger names a service that is only watched: it is refused, and the text says what to do."""
+
+
 class TargetDirectory(Protocol):
     """Knows which target a KEDA call means."""
 
     def resolve(self, namespace: str, name: str, metadata: Mapping[str, str]) -> TargetId:
         """The target of a ScaledObject's trigger; applies what its metadata sets.
 
-        Raises ConfigError (the trigger names no target of ours, another namespace, or a malformed value).
+        Raises ConfigError (the trigger names no target of ours, another namespace, or a malformed value), and
+        ShadowError (the service is only watched; nothing of the trigger is applied).
         """
         ...

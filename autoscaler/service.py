@@ -6,49 +6,51 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
 from autoscaler.clock import LoopClock
 from autoscaler.collect.fetching import Fetcher
-from autoscaler.collect.held import HeldReadings, WakePage
-from autoscaler.collect.lists import ReplicaListing
-from autoscaler.collect.scrape import Scraper
-from autoscaler.config.records import ServiceSettings, TargetsFile
+from autoscaler.config.records import TargetsFile
 from autoscaler.config.server import ServeSettings
 from autoscaler.config.targets import load_targets
 from autoscaler.control.board import Board
 from autoscaler.control.directory import Directory
-from autoscaler.control.loop import ServiceLoop, Sources
+from autoscaler.control.duty import Alone, Duty
+from autoscaler.control.loop import SAVE_EVERY_S, Place
+from autoscaler.control.relay import Kind, Relay, Topic
+from autoscaler.control.triggers import HeardTriggers, TriggerKey
 from autoscaler.core.errors import ClusterError
-from autoscaler.core.records import Decision, Observation
+from autoscaler.core.records import ServiceId, Wake
 from autoscaler.history.memory import MemoryStore
 from autoscaler.history.sqlite import SqliteStore
-from autoscaler.ports import Clock, DecisionSink, StateStore
-from autoscaler.scaler.server import GrpcSettings, ScalerServer
+from autoscaler.owning import Owning, Tasks
+from autoscaler.ports import Clock, Ownership, StateStore
+from autoscaler.scaler.following import Following
+from autoscaler.scaler.replicas import ReplicasServicer, Shared
+from autoscaler.scaler.server import GrpcSettings, ScalerServer, dial
 from autoscaler.telemetry.logs import set_up
 from autoscaler.telemetry.metrics import Metrics
 from autoscaler.telemetry.recorder import Recorder
+from autoscaler.telemetry.shadow import ShadowLog
 from autoscaler.web.server import Views, WebServer
+from autoscaler.web.tokens import TokenFile
 from autoscaler.web.wakes import Wakes
 
-RESTART_AFTER_S = 1.0
+# A replica that has just started and knows nothing lets those who follow already take a Lease that is free: they try
+# every 2 s (client-go's retry period). Alone it waits in vain this long. Measured without it: 11 replicas asked for
+# became 4 when a rolling restart's newcomer was the fastest.
+PATIENCE_S = 5.0
+DRAIN_S = 1.0  # what followers get to take the last of what an owner that stops has to say
 
 _log = structlog.get_logger(__name__)
 
 
-class Fan:
-    """Gives every decision to several sinks."""
-
-    def __init__(self, sinks: Sequence[DecisionSink]) -> None:
-        self._sinks = tuple(sinks)
-
-    def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:
-        """Pass it on."""
-        for sink in self._sinks:
-            sink.publish(observation, decision, took_s)
+async def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,18 @@ class Wiring:
     grpc: GrpcSettings
     recorder: Recorder | None = None
     seed: int | None = None
+    ownership: Ownership = field(default_factory=Alone)
+    address: str = ""  # host:port under which our other replicas reach our gRPC server
+    wake_token_file: Path | None = None  # lets followers pass wishes on
+    # Gives ownership up; called at the end, when nothing is decided any more and followers have what there is.
+    release: Callable[[], Awaitable[None]] = _nothing
 
 
 class Service:
-    """Everything that runs for one targets file; use as an async context manager."""
+    """Everything that runs for one targets file; use as an async context manager.
+
+    The replica that owns plans; the others answer with its last decisions, and any of them goes on where it stopped.
+    """
 
     def __init__(self, file: TargetsFile, wiring: Wiring, web: Callable[[Views, Wakes], WebServer]) -> None:
         self._file = file
@@ -71,93 +81,140 @@ class Service:
         self.metrics = Metrics()
         self.board = Board()
         self.directory = Directory(file.services, _warn)
-        self._wakes = Wakes()
+        self._relay = Relay(self.board, self._topics)
+        self._triggers = HeardTriggers(self.directory, wiring.clock, self._heard)
+        self._wakes = Wakes(self._admit)
         self._stack = contextlib.AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
         # Jitter of retries and repeats: nothing secret.
-        rng = random.Random(wiring.seed)  # noqa: S311
-        self._rng = rng
+        self._rng = random.Random(wiring.seed)  # noqa: S311
         self._web = web(
             Views(self.metrics.render, self.unready, self.directory.services, self.board.decision), self._wakes
         )
-        self._scaler = ScalerServer(self.board, self.directory, wiring.clock, wiring.grpc, self.metrics, rng)
+        shared = Shared(wiring.ownership, self.board, self._relay, self._triggers, self._wakes, wiring.clock)
+        token = TokenFile(wiring.wake_token_file) if wiring.wake_token_file is not None else None
+        self._replicas = ReplicasServicer(shared, token.admits if token else _nobody, self.metrics.followers)
+        self._following = Following(
+            shared,
+            lambda address: dial(address, wiring.grpc),
+            self._rng,
+            wiring.address,
+            token.token if token else str,
+            lambda: self._replicas.addresses,
+        )
+        self._scaler = ScalerServer(
+            self.board, self._triggers, wiring.clock, wiring.grpc, self.metrics, self._rng, self._replicas
+        )
+        self._began_s = wiring.clock.now()
         self.grpc_port = 0
         self.http_port = 0
 
     def unready(self) -> list[str]:
-        """Services that nothing was decided for yet."""
+        """Services that nothing was decided for yet, here or by the owner."""
         services = self.directory.services()
         return [f"first decision of {service}" for service in services if self.board.decision(service) is None]
 
+    def fit(self) -> bool:
+        """Whether this replica should try to own: it knows what the last owner knew, or nobody is there to tell."""
+        return not self.unready() or self._wiring.clock.now() - self._began_s >= PATIENCE_S
+
     async def __aenter__(self) -> Service:
-        wiring, file = self._wiring, self._file
-        fetcher = await self._stack.enter_async_context(Fetcher(file.access))
-        scraper = Scraper(fetcher, wiring.clock, self.metrics, self._rng, file.scrape_interval_s, file.scrape_timeout_s)
-        self._stack.push_async_callback(scraper.close)
-        pages = [WakePage(source, file.services, fetcher, wiring.clock, _warn) for source in file.wake_sources]
-        held = HeldReadings(pages)
+        fetcher = await self._stack.enter_async_context(Fetcher(self._file.access))
         self.grpc_port = await self._scaler.start()
         self._stack.push_async_callback(self._scaler.stop)
         self.http_port = await self._web.start()
         self._stack.push_async_callback(self._web.stop)
-        self._stack.push_async_callback(self._end_tasks)
-        for page in pages:
-            self._keep(page.run)
-        for settings in file.services:
-            await self._plan(settings, fetcher, scraper, held)
-        self._keep(self.metrics.probe_lag)
-        self._keep(self._watch_ready)
+        self._stack.push_async_callback(self._hand_over)
+        self._stack.push_async_callback(self._tasks.end)
+        owning = self._owning(fetcher)
+        duty = Duty(self._wiring.ownership, owning.term, self._follow)
+        self._tasks.keep(duty.run)
+        self._tasks.keep(self.metrics.probe_lag)
+        self._tasks.keep(self._watch_ready)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
 
-    async def _plan(self, settings: ServiceSettings, fetcher: Fetcher, scraper: Scraper, held: HeldReadings) -> None:
+    def _owning(self, fetcher: Fetcher) -> Owning:
         wiring = self._wiring
-        listings = {target.role: ReplicaListing(target, fetcher, wiring.clock) for target in settings.targets}
-        for listing in listings.values():
-            self._keep(listing.run)
-        service = settings.spec.service
-        sinks: list[DecisionSink] = [self.board, self.metrics]
-        if wiring.recorder is not None:
-            sinks.append(wiring.recorder)
-        loop = ServiceLoop(
-            settings,
-            lambda: self.directory.spec(service),
-            Sources(listings, scraper, held, self._wakes),
-            Fan(sinks),
+        return Owning(
+            self._file,
+            self.directory,
+            fetcher,
+            self.metrics,
+            self._wakes,
+            (self.board, self._relay, self.metrics, ShadowLog()),
+            wiring.recorder,
             wiring.store,
+            Place(wiring.ownership, self.board, self._relay),
             wiring.clock,
-            _warn,
+            self._rng,
+            self.metrics.owns,
         )
-        snapshot = await loop.restore()
-        if wiring.recorder is not None:
-            wiring.recorder.begin(service, snapshot, wiring.clock.now())
-        self._keep(loop.run)
+
+    async def _follow(self) -> None:
+        """Follow the owner, and keep what it tells of learned state as if it were our own."""
+        async with _keeping(self._relay, self._wiring.store, self.directory.services(), self._wiring.clock):
+            await self._following.run()
+
+    async def _hand_over(self) -> None:
+        """Nothing is decided any more: let followers have the rest, then let one of them own."""
+        await self._replicas.drain(DRAIN_S)
+        await self._wiring.release()
+
+    async def _admit(self, service: ServiceId, wake: Wake) -> None:
+        """A wish of the wake API: it counts where the planning is done."""
+        if not self._wiring.ownership.is_owner():
+            await self._following.wake(service, wake)
+            return
+        self._wakes.add(service, wake)
+        self._relay.tell(Kind.WAKES, service)
+
+    def _heard(self, key: TriggerKey) -> None:
+        self._relay.tell(Kind.TRIGGER, key)
+
+    def _topics(self) -> list[Topic]:
+        """What a new follower must know first: what triggers and wishes say decides what standings mean."""
+        triggers: list[Topic] = [(Kind.TRIGGER, key) for key in self._triggers.keys()]  # noqa: SIM118 -- no mapping
+        return triggers + [(Kind.WAKES, service) for service in self.directory.services()]
 
     async def _watch_ready(self) -> None:
         while self.unready():  # noqa: ASYNC110 -- readiness has many parts, and this ends after the first decisions
             await asyncio.sleep(0.05)
         await self._scaler.set_ready(True)
 
-    def _keep(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Run an eternal task; its death is loud and it is started again: the board holds meanwhile."""
 
-        async def eternal() -> None:
-            while True:
-                try:
-                    await run()
-                    return
-                except Exception:  # noqa: BLE001 -- whatever it was, the others must go on and this one must come back
-                    _log.exception("a task died and is started again", task=getattr(run, "__qualname__", str(run)))
-                await asyncio.sleep(RESTART_AFTER_S)
+def _nobody(_: str) -> bool:
+    return False
 
-        self._tasks.append(asyncio.create_task(eternal()))
 
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+@contextlib.asynccontextmanager
+async def _keeping(
+    relay: Relay, store: StateStore, services: tuple[ServiceId, ...], clock: Clock
+) -> AsyncIterator[None]:
+    """Inside, snapshots that the owner tells are put into this replica's own store now and then, and at the end."""
+    saved: dict[ServiceId, float] = {}
+
+    async def save() -> None:
+        for service in services:
+            log = relay.log(service)
+            if log is not None and saved.get(service) != log.saved.at_s:
+                saved[service] = log.saved.at_s
+                await store.save(service, log.saved.snapshot, log.saved.at_s)
+
+    async def now_and_then() -> None:
+        while True:
+            await clock.sleep(SAVE_EVERY_S)
+            await save()
+
+    saving = asyncio.create_task(now_and_then())
+    try:
+        yield
+    finally:
+        saving.cancel()
+        await asyncio.gather(saving, return_exceptions=True)
+        await save()
 
 
 def _warn(text: str) -> None:
@@ -181,6 +238,7 @@ async def serve_until_stopped(settings: ServeSettings) -> None:
             grace_s=settings.grace_s,
         ),
         recorder=recorder,
+        wake_token_file=settings.wake_token_file,
     )
 
     def web(views: Views, wakes: Wakes) -> WebServer:

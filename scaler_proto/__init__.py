@@ -1,1 +1,4 @@
-"""KEDA's external scaler protocol; the generated code is committed, `python -m scaler_proto.generate` makes it anew."""
+"""KEDA's external scaler protocol and that of our own replicas; the generated code is committed.
+
+`python -m scaler_proto.generate` makes it anew.
+"""

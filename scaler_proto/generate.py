@@ -1,4 +1,4 @@
-"""Generates the protocol's Python code, with the oldest toolchain supported (grpcio-tools 1.68.1, mypy-protobuf 3.6.0).
+"""Generates the protocols' Python code, with the oldest toolchain supported (grpcio-tools 1.68.1, mypy-protobuf 3.6.0).
 
 Generated files refuse runtimes older than their generator, so the oldest generator serves the most users.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-PROTO = "scaler_proto/externalscaler.proto"
+PROTOS = ("scaler_proto/externalscaler.proto", "scaler_proto/replicas.proto")
 
 
 def generate(root: Path, out: Path) -> int:
@@ -19,7 +19,7 @@ def generate(root: Path, out: Path) -> int:
     # protoc looks for the mypy plug-ins on PATH; they lie beside this interpreter.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     outputs = [f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    return int(protoc.main(["protoc", f"--proto_path={root}", *outputs, PROTO]))
+    return int(protoc.main(["protoc", f"--proto_path={root}", *outputs, *PROTOS]))
 
 
 if __name__ == "__main__":

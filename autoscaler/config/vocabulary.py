@@ -99,6 +99,8 @@ def _problem(detail: dict[str, Any], valid_at: dict[str, list[str]], root: str) 
     found = repr(detail.get("input"))[:80]
     if detail["type"] == "extra_forbidden":
         key = str(detail["loc"][-1])
+        if key == "shadow":  # nothing that is spelled alike says it
+            return Problem(path, f"unknown key {key!r}", "`mode: shadow`, to watch a service without acting on it")
         names = [name for valid in valid_at.values() for name in valid]
         return Problem(path, f"unknown key {key!r}", f"a key of the vocabulary{nearest(key, names)}")
     if detail["type"] == "missing":

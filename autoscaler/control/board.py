@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,18 +26,23 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Standing:
+    """The newest decision of one service, and what it takes to hold it honestly."""
+
     decision: Decision
-    present: dict[str, int]  # role -> replicas listed, whether they answer or not
+    present: Mapping[str, int]  # role -> replicas listed, whether they answer or not
     period_s: float
     hold_limit_s: float
 
 
 class Board:
-    """Takes decisions from the control loop (a `DecisionSink`), gives answers, wakes push streams on change."""
+    """Takes decisions from the control loop (a `DecisionSink`), gives answers, wakes push streams on change.
+
+    On a replica that does not plan, the owner's standings come in by `take`, and answers follow the same rules.
+    """
 
     def __init__(self) -> None:
-        self._entries: dict[ServiceId, _Entry] = {}
+        self._entries: dict[ServiceId, Standing] = {}
         self._watchers: dict[ServiceId, set[asyncio.Event]] = {}
 
     def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:  # noqa: ARG002
@@ -50,9 +55,29 @@ class Board:
             else (former.present.get(role.role, 0) if former else 0)
             for role in observation.roles
         }
-        self._entries[decision.service] = _Entry(decision, present, spec.period_s, spec.hold_limit_s)
-        for event in self._watchers.get(decision.service, ()):
+        self._stand(Standing(decision, present, spec.period_s, spec.hold_limit_s))
+
+    def take(self, standing: Standing, now: float) -> bool:
+        """Take what the owner says, times on our clock; False if what stands here is newer, and not from the future."""
+        former = self._entries.get(standing.decision.service)
+        if former is not None and standing.decision.at_s < former.decision.at_s <= now:
+            return False
+        self._stand(standing)
+        return True
+
+    def _stand(self, standing: Standing) -> None:
+        service = standing.decision.service
+        self._entries[service] = standing
+        for event in self._watchers.get(service, ()):
             event.set()
+
+    def standing(self, service: ServiceId) -> Standing | None:
+        """What stands for a service, None before the first decision."""
+        return self._entries.get(service)
+
+    def services(self) -> tuple[ServiceId, ...]:
+        """Every service that something stands for."""
+        return tuple(self._entries)
 
     def decision(self, service: ServiceId) -> Decision | None:
         """The newest decision of a service as it was made, None before the first."""

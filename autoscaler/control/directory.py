@@ -10,7 +10,8 @@ from autoscaler.config.metadata import normalise, read_trigger
 from autoscaler.config.overlay import apply
 from autoscaler.config.records import Overrides, ServiceSettings
 from autoscaler.core.errors import ConfigError, Problem
-from autoscaler.core.records import ServiceId, ServiceSpec, TargetId
+from autoscaler.core.records import ServiceId, ServiceMode, ServiceSpec, TargetId
+from autoscaler.ports import ShadowError
 
 # Distinct (ScaledObject, metadata) pairs remembered; a cluster has thousands at most, so a full memo means nonsense.
 MEMO_SIZE = 10_000
@@ -47,7 +48,8 @@ class Directory:
     def resolve(self, namespace: str, name: str, metadata: Mapping[str, str]) -> TargetId:
         """The target that a ScaledObject's trigger means; applies what its metadata sets.
 
-        Raises ConfigError: no such target, another namespace, a missing or unknown role, or a malformed value.
+        Raises ConfigError: no such target, another namespace, a missing or unknown role, or a malformed value; and
+        ShadowError: the service is only watched, so nothing that the trigger sets counts.
         """
         key = (namespace, name, normalise(metadata))
         known = self._memo.get(key)
@@ -57,6 +59,11 @@ class Directory:
                 self._memo.clear()
             self._memo[key] = known
         target, overrides = known
+        if self._settings[target.service].spec.mode is ServiceMode.SHADOW:
+            raise ShadowError(
+                f"trigger of ScaledObject {namespace}/{name}: {target.service} is in shadow mode, decided and "
+                "published but never acted on; remove the trigger, or set `mode: act` for it in the targets file"
+            )
         if self._overrides.get(target) != overrides:
             self._overlay(target, overrides)
         return target

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autoscaler.config.records import ServiceSettings
+from autoscaler.control.board import Board, Standing
+from autoscaler.control.handover import not_below, take_up
 from autoscaler.control.observing import watches
+from autoscaler.control.relay import Relay
 from autoscaler.core import Planner
 from autoscaler.core.errors import AutoscalerError
 from autoscaler.core.records import Decision, Observation, ServiceSpec
@@ -15,8 +18,10 @@ from autoscaler.ports import (
     Clock,
     DecisionSink,
     HeldSource,
+    Ownership,
     ReplicaSource,
     SampleSource,
+    Saved,
     StateStore,
     WakeSource,
 )
@@ -25,6 +30,10 @@ from autoscaler.ports import (
 WAKE_CHECK_S = 0.5
 # Learned state changes slowly (forgetting about an hour); half a minute of it is what a kill -9 may cost.
 SAVE_EVERY_S = 30.0
+# A first decision waits until every listed replica was asked once: without pages a fleet reads as one that starts.
+# A scrape may take 2 s; who does not answer by then is down.
+LOOK_S = 3.0
+LOOK_STEP_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +46,17 @@ class Sources:
     wakes: WakeSource
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a loop stands among our replicas: whether it may decide, what stands already, who is told."""
+
+    ownership: Ownership
+    board: Board
+    relay: Relay
+
+
 class ServiceLoop:
-    """Owns the planner of one service."""
+    """Owns the planner of one service, for as long as this replica owns."""
 
     def __init__(
         self,
@@ -47,6 +65,7 @@ class ServiceLoop:
         sources: Sources,
         sink: DecisionSink,
         store: StateStore,
+        place: Place,
         clock: Clock,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -55,34 +74,64 @@ class ServiceLoop:
         self._sources = sources
         self._sink = sink
         self._store = store
+        self._place = place
         self._clock = clock
         self._warn = warn
         self._watches = watches(str(self._service), settings.targets)
         self.planner = Planner()
+        self._before: Standing | None = None  # what stood when this replica began to own
         self._saved_at_s = 0.0
         self._saved_leads_s: list[float | None] = []
 
     async def restore(self) -> bytes | None:
-        """Take up the learned state of the last run; a snapshot that cannot be read is reported and left aside."""
+        """Take up the newest of what was saved here and what the last owner told; gives the state begun with.
+
+        A state that cannot be read is reported and left aside.
+        """
+        log, began = self._place.relay.log(self._service), None
         try:
-            snapshot = await self._store.load(self._service)
-            if snapshot is not None:
-                self.planner.restore(snapshot)
+            saved = await self._store.load(self._service)
+            if log is not None and (saved is None or saved.at_s <= log.at_s):
+                observation = take_up(self.planner, log)
+                for role in observation.roles if observation else ():
+                    if role.role in self._watches:
+                        self._watches[role.role].resume(role)
+                began = self.planner.snapshot()
+            elif saved is not None:
+                self.planner.restore(saved.snapshot)
+                began = saved.snapshot
         except AutoscalerError as error:
             self._warn(f"learned state of {self._service} is not used: {error}")
-            return None
-        return snapshot
+        return began
 
     async def run(self) -> None:
-        """Decide for ever; ends only by cancellation, and then keeps the learned state."""
+        """Decide while this replica owns; keeps the learned state at the end, cancelled or not."""
         self._saved_at_s = self._clock.now()
+        self._before = self._place.board.standing(self._service)
+        await self._look()
         try:
-            while True:
+            while self._place.ownership.is_owner():
                 decision = self.decide()
                 await self._save_if_due(decision)
                 await self._wait(decision)
         finally:
             await self._store.save(self._service, self.planner.snapshot(), self._clock.now())
+
+    async def _look(self) -> None:
+        """Until every listed replica was asked once and every gateway read, for a bounded time."""
+        until_s = self._clock.now() + LOOK_S
+        while self._clock.now() < until_s and not self._looked():
+            await self._clock.sleep(LOOK_STEP_S)
+
+    def _looked(self) -> bool:
+        samples = self._sources.samples
+        for role, watch in self._watches.items():
+            listing = self._sources.replicas[role].listing()
+            endpoints = watch.endpoints(listing)
+            samples.watch(f"{self._service}/{role}", endpoints)
+            if listing.replicas is None or any(samples.state(one.replica_id).attempts == 0 for one in endpoints):
+                return False
+        return not self._spec().has_wake_source or bool(self._sources.held.readings(self._service))
 
     def decide(self) -> Decision:
         """Observe once, decide once, publish."""
@@ -90,7 +139,9 @@ class ServiceLoop:
         observation = self._observe(now)
         before = time.perf_counter()
         decision = self.planner.observe(observation, now)
-        self._sink.publish(observation, decision, time.perf_counter() - before)
+        told = not_below(decision, self._before, now)
+        if told is not None:
+            self._sink.publish(observation, told, time.perf_counter() - before)
         return decision
 
     def _observe(self, now: float) -> Observation:
@@ -109,7 +160,8 @@ class ServiceLoop:
     async def _wait(self, decision: Decision) -> None:
         """Sleep until the next decision is due, or, when at zero, until somebody waits."""
         until_s = self._clock.now() + decision.next_in_s
-        while (left_s := until_s - self._clock.now()) > 0:
+        # A remainder below a microsecond is rounding, which a virtual clock would never get past.
+        while (left_s := until_s - self._clock.now()) > 1e-6:
             await self._clock.sleep(min(left_s, WAKE_CHECK_S))
             if not decision.active and self._somebody_waits():
                 return
@@ -123,7 +175,12 @@ class ServiceLoop:
         """Save now and then, and at once when a start-up was measured: those are rare, and dear to see again."""
         now = self._clock.now()
         leads_s = [estimates.lead_time_s for estimates in decision.estimates]
-        if now - self._saved_at_s < SAVE_EVERY_S and leads_s == self._saved_leads_s:
+        due = now - self._saved_at_s >= SAVE_EVERY_S or leads_s != self._saved_leads_s
+        if not due and not self._place.relay.wants_snapshot(self._service):
             return
-        self._saved_at_s, self._saved_leads_s = now, leads_s
-        await self._store.save(self._service, self.planner.snapshot(), now)
+        snapshot = self.planner.snapshot()
+        if self._place.relay.listeners():
+            self._place.relay.keep(self._service, Saved(decision.at_s, snapshot))
+        if due:
+            self._saved_at_s, self._saved_leads_s = now, leads_s
+            await self._store.save(self._service, snapshot, now)

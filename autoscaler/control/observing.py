@@ -54,6 +54,22 @@ class RoleWatch:
         self._looked_at_s = listing.at_s
         return RoleObservation(self._settings.role, replicas)
 
+    def resume(self, role: RoleObservation) -> None:
+        """Take up the lives that another replica of ours saw, so that one that is silent now is not taken for new.
+
+        Whether a start that is under way was watched from its creation cannot be told: it is not learned from.
+        """
+        for replica in role.replicas or ():
+            serial = replica.restarts
+            listed_id = replica.replica_id.removesuffix(f"#{serial}") if serial else replica.replica_id
+            self._lives[f"{self._owner}|{listed_id}"] = _Life(
+                replica.created_at_s,
+                watched=False,
+                ready_at_s=replica.ready_at_s,
+                answered=replica.phase is ReplicaPhase.READY,
+                serial=serial,
+            )
+
     def _new(self, listed: ListedReplica, now: float) -> _Life:
         """A replica seen for the first time: watched if it was created since the list was last read."""
         looked_at_s, created_at_s = self._looked_at_s, listed.created_at_s

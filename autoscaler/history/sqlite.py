@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from autoscaler.core.errors import ClusterError
 from autoscaler.core.records import ServiceId
+from autoscaler.ports import Saved
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +60,7 @@ class SqliteStore:
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
-    async def load(self, service: ServiceId) -> bytes | None:
+    async def load(self, service: ServiceId) -> Saved | None:
         """The newest snapshot of the service, None if there is none. Raises ClusterError."""
         return await self._run(self._load, service)
 
@@ -77,10 +78,12 @@ class SqliteStore:
             except (OSError, sqlite3.Error) as error:
                 raise ClusterError(f"state file {self._path} cannot be used: {error}") from None
 
-    def _load(self, service: ServiceId) -> bytes | None:
+    def _load(self, service: ServiceId) -> Saved | None:
         with closing(self._connect()) as connection:
-            row = connection.execute("SELECT snapshot FROM snapshots WHERE service = ?", (str(service),)).fetchone()
-        return bytes(row[0]) if row else None
+            row = connection.execute(
+                "SELECT at_s, snapshot FROM snapshots WHERE service = ?", (str(service),)
+            ).fetchone()
+        return Saved(float(row[0]), bytes(row[1])) if row else None
 
     def _save(self, service: ServiceId, snapshot: bytes, at_s: float) -> None:
         with closing(self._connect()) as connection, connection:

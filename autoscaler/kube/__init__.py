@@ -1,5 +1,6 @@
-"""Kubernetes: what its objects mean (`meaning`, pure), and the informers, lease, events and writes around that.
+"""The cluster: a thin client on raw JSON, informers, the Lease elector, Events, writes under our own field manager.
 
-The law of this layer: the API server is read by list and watch only, raw JSON, and nothing here decides a count. A
-missing CRD or a refused verb turns one feature off; it never stops scaling.
+The law of this layer: the only importer of kubernetes_asyncio, and that only for how to get in (its models cost 17
+times the JSON). What is missing or forbidden turns its own feature off, is said once, is tried again slowly, and never
+raises into anything else.
 """

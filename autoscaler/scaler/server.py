@@ -14,9 +14,11 @@ from grpc_reflection.v1alpha import reflection
 from autoscaler.control.board import Board
 from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.ports import Clock, TargetDirectory
+from autoscaler.scaler.replicas import ReplicasServicer
 from autoscaler.scaler.servicer import CallObserver, Servicer
 from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
+from scaler_proto import replicas_pb2_grpc as replicas_rpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
 HEALTH_SERVICES = ("", "liveness", "readiness", SERVICE)
@@ -32,6 +34,7 @@ class GrpcSettings:
     tls_client_ca: Path | None = None  # with it, callers must show a certificate of these authorities
     max_connection_age_s: float = 3600.0  # headless users find new replicas only when a connection ends
     grace_s: float = 20.0
+    peer_name: str | None = None  # what certificates of our other replicas say; None: the host they are reached under
 
 
 class ScalerServer:
@@ -45,8 +48,10 @@ class ScalerServer:
         settings: GrpcSettings,
         observer: CallObserver,
         rng: random.Random,
+        replicas: ReplicasServicer | None = None,
     ) -> None:
         self._settings = settings
+        self._replicas = replicas
         self._servicer = Servicer(board, directory, clock, observer, rng)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -55,6 +60,8 @@ class ScalerServer:
         """Listen; gives the port bound. Raises ConfigError if the address or the certificates cannot be used."""
         server = grpc.aio.server(options=_options(self._settings))
         rpc.add_ExternalScalerServicer_to_server(self._servicer, server)
+        if self._replicas is not None:
+            replicas_rpc.add_ReplicasServicer_to_server(self._replicas, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         port = self._bind(server)
@@ -88,6 +95,8 @@ class ScalerServer:
             return
         await self._health.enter_graceful_shutdown()
         self._servicer.close()
+        if self._replicas is not None:
+            self._replicas.close()
         await self._server.stop(self._settings.grace_s)
         self._server = None
 
@@ -100,6 +109,7 @@ def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # our followers ping every 20 s
         ("grpc.max_connection_age_ms", age_ms),
         ("grpc.max_connection_age_grace_ms", age_ms),
         ("grpc.max_concurrent_streams", 2**31 - 1),  # KEDA waits without a deadline for a free slot
@@ -129,6 +139,30 @@ def _credentials(settings: GrpcSettings) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(
         first, fetch, require_client_authentication=settings.tls_client_ca is not None
     )
+
+
+def dial(address: str, settings: GrpcSettings) -> grpc.aio.Channel:
+    """A channel to another replica of ours: in the clear where we serve so, else TLS with our own certificate.
+
+    Replicas share one certificate, so it is trusted beside the authorities of `tls_client_ca`; the files are read
+    anew for every channel. Raises ConfigError (a file cannot be read).
+    """
+    options: list[tuple[str, int | str]] = [
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # a snapshot of a long history; 33 KB is usual
+    ]
+    if settings.tls_cert is None or settings.tls_key is None:
+        return grpc.aio.insecure_channel(address, options)
+    try:
+        certificate, key = settings.tls_cert.read_bytes(), settings.tls_key.read_bytes()
+        authorities = settings.tls_client_ca.read_bytes() if settings.tls_client_ca else b""
+    except OSError as error:
+        raise ConfigError("TLS", (Problem(str(error.filename), str(error.strerror), "a readable PEM file"),)) from None
+    if settings.peer_name is not None:
+        options.append(("grpc.ssl_target_name_override", settings.peer_name))
+    credentials = grpc.ssl_channel_credentials(authorities + b"\n" + certificate, key, certificate)
+    return grpc.aio.secure_channel(address, credentials, options)
 
 
 def _files(settings: GrpcSettings) -> list[Path]:

@@ -46,6 +46,8 @@ class Metrics:
         service = ("namespace", "service")
         self._active = gauge("active", "1 while the service should run.", service)
         self._mode = gauge("mode", "1 for the mode of the newest decision.", (*service, "mode"))
+        self._of_services = [self._asked, self._listed, self._demand, self._capacity, self._arrivals, self._lead]
+        self._of_services += [self._attainment, self._backlog, self._data_age, self._active, self._mode]
         self._decisions = counter("decisions", "Decisions made.", (*service, "mode"))
         self._reasons = counter("decision_reasons", "Rules that shaped decisions.", (*service, "code"))
         self._took = histogram("decision_duration_seconds", "Time of one decision.")
@@ -54,6 +56,9 @@ class Metrics:
         self._calls = counter("grpc_calls", "Calls of KEDA.", ("method", "code"))
         self._call_took = histogram("grpc_call_duration_seconds", "Time of one call of KEDA.", ("method",))
         self._streams = gauge("grpc_push_streams", "Open push streams.", ())
+        self._owner = gauge("owner", "1 while this replica plans, 0 while it follows another.", ())
+        self._terms = counter("terms", "Times this replica began to plan.", ())
+        self._followers = gauge("followers", "Replicas that follow this one.", ())
         self._lag = histogram("loop_lag_seconds", "How late the event loop ran a timer.")
 
     def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:
@@ -100,6 +105,19 @@ class Metrics:
     def streams(self, change: int) -> None:
         """A push stream opened (+1) or ended (-1)."""
         self._streams.inc(change)
+
+    def owns(self, owner: bool) -> None:
+        """This replica began to plan, or ended; what it said of services is then no longer its to say."""
+        self._owner.set(owner)
+        if owner:
+            self._terms.inc()
+            return
+        for gauge in self._of_services:
+            gauge.clear()
+
+    def followers(self, change: int) -> None:
+        """A follower came (+1) or went (-1)."""
+        self._followers.inc(change)
 
     async def probe_lag(self) -> None:
         """Measure for ever how late the event loop runs a timer."""

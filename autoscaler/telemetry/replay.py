@@ -22,7 +22,9 @@ class Compared:
 
     @property
     def changed(self) -> bool:
-        """Whether KEDA would have been told something else."""
+        """Whether KEDA would have been told something else; what a hand-over raised is not the planner's."""
+        if any(reason.code == "handover" for reason in self.recorded.reasons):
+            return False
         return _told(self.recorded) != _told(self.today)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -13,9 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from autoscaler.core.codec import to_json
-from autoscaler.core.errors import ConfigError, Problem
+from autoscaler.core.errors import ClusterError, ConfigError, Problem
 from autoscaler.core.records import Decision, ServiceId, Wake
 from autoscaler.ports import Clock
+from autoscaler.web.tokens import TokenFile
 from autoscaler.web.wakes import MOST_REPLICAS, MOST_TTL_S, Wakes
 
 
@@ -38,7 +38,7 @@ class WebServer:
         self._views = views
         self._wakes = wakes
         self._clock = clock
-        self._token_file = token_file
+        self._token = TokenFile(token_file) if token_file is not None else None
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -100,19 +100,20 @@ class WebServer:
         self._authorise(request)
         service = self._named(request)
         replicas, ttl_s = _wish(await _json(request))
-        self._wakes.add(service, Wake(replicas, self._clock.now() + ttl_s))
+        try:
+            await self._wakes.admit(service, Wake(replicas, self._clock.now() + ttl_s))
+        except ClusterError as error:
+            raise _error(web.HTTPServiceUnavailable, str(error)) from None
         return web.json_response({"service": str(service), "replicas": replicas, "ttl_s": ttl_s}, status=202)
 
     def _authorise(self, request: web.Request) -> None:
-        if self._token_file is None:
+        if self._token is None:
             raise _error(web.HTTPForbidden, "the wake API is off: start serve with --wake-token-file")
         try:
-            token = self._token_file.read_text().strip()
-        except OSError as error:
-            text = f"the wake token file cannot be read: {error.strerror}"
-            raise _error(web.HTTPServiceUnavailable, text) from None
-        shown = request.headers.get("Authorization", "")
-        if not token or not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+            admitted = self._token.admits(request.headers.get("Authorization", ""))
+        except ClusterError as error:
+            raise _error(web.HTTPServiceUnavailable, str(error)) from None
+        if not admitted:
             raise _error(web.HTTPUnauthorized, "expected the header `Authorization: Bearer TOKEN`")
 
 

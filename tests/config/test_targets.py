@@ -103,3 +103,8 @@ def test_an_address_is_host_and_port_also_in_ipv6() -> None:
     assert read_address("--grpc", "[::]:6000") == Address("::", 6000)
     assert str(Address("::", 6000)) == "[::]:6000"
     assert isinstance(read_address("--grpc", "6000"), Problem)
+
+
+def test_shadow_as_a_key_is_told_how_it_is_written() -> None:
+    (found,) = errors("services: [{name: chat, shadow: true, replicas: {urls: ['http://a:8000']}}]")
+    assert "`mode: shadow`" in found

@@ -1,4 +1,4 @@
-"""The committed protocol code is what the proto generates."""
+"""The committed protocol code is what the protos generate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 TOOLS = {"grpcio-tools": "1.68.1", "mypy-protobuf": "3.6.0"}
 
 
-def test_the_committed_code_is_what_the_proto_generates(tmp_path: Path) -> None:
+def test_the_committed_code_is_what_the_protos_generate(tmp_path: Path) -> None:
     for package, wanted in TOOLS.items():
         try:
             found = importlib.metadata.version(package)
@@ -27,7 +27,8 @@ def test_the_committed_code_is_what_the_proto_generates(tmp_path: Path) -> None:
     )
     # A process of its own: protoc registers global state, and its import warns about pkg_resources.
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, cwd=ROOT)
-    names = [f"externalscaler_pb2{rest}" for rest in (".py", ".pyi", "_grpc.py", "_grpc.pyi")]
+    rests = (".py", ".pyi", "_grpc.py", "_grpc.pyi")
+    names = [f"{proto}_pb2{rest}" for proto in ("externalscaler", "replicas") for rest in rests]
     for name in names:
         fresh = (tmp_path / "scaler_proto" / name).read_text()
         assert fresh == (ROOT / "scaler_proto" / name).read_text(), f"{name}: run python -m scaler_proto.generate"

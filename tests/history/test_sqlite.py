@@ -20,7 +20,9 @@ async def test_a_snapshot_is_there_after_a_restart_and_the_newest_wins(tmp_path:
         await store.save(CHAT, content, 5.0)
     again = SqliteStore(tmp_path / "s" / "state.sqlite", pytest.fail)
     again.open()
-    assert await again.load(CHAT) == b"two"
+    saved = await again.load(CHAT)
+    assert saved is not None
+    assert saved.snapshot == b"two"
     assert await again.load(ServiceId("default", "other")) is None
 
 
