@@ -1,4 +1,4 @@
-"""Command line: serve, explain, demo, replay, backtest, doctor. Sub-commands import what they need only when they run."""
+"""Command line: serve, explain, demo, replay, backtest, doctor. Sub-commands import what they need when they run."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from autoscaler.core import Planner
 from tests.fakes.observations import SPEC, Fleet, run
 
@@ -18,10 +16,6 @@ def _restarted(planner: Planner) -> Planner:
     return again
 
 
-@pytest.mark.xfail(
-    reason="`busy_at_s` is the last time work was seen: minutes away count as idle minutes watched, so one instant "
-    "without a running request takes a service that served all the while to zero",
-)
 def test_after_an_outage_longer_than_the_keep_warm_time_a_service_is_watched_before_it_goes_to_zero() -> None:
     fleet = Fleet(spec=replace(SPEC, keep_warm_s=KEEP_WARM_S))
     planner, at_s = Planner(), fleet.start_s
