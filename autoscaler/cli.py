@@ -42,8 +42,12 @@ def version() -> None:
 @app.command()
 def serve(
     targets: Annotated[
-        Path, typer.Option(envvar=_env("TARGETS"), help="YAML file of services, their replicas and objectives.")
-    ],
+        Path | None,
+        typer.Option(
+            envvar=_env("TARGETS"),
+            help="YAML file of services, their replicas and objectives; needed where Kubernetes is off.",
+        ),
+    ] = None,
     grpc: Annotated[
         str, typer.Option(envvar=_env("GRPC"), metavar="HOST:PORT", help="Where KEDA calls us.")
     ] = "0.0.0.0:6000",
@@ -85,6 +89,44 @@ def serve(
     grace_s: Annotated[
         float, typer.Option(envvar=_env("GRACE_S"), min=0, help="Seconds that calls in flight get at shutdown.")
     ] = 20.0,
+    kube: Annotated[
+        str,
+        typer.Option(
+            envvar=_env("KUBE"),
+            metavar="auto|on|off",
+            help="Find targets in Kubernetes by their ScaledObjects. auto: in a pod, or where a kubeconfig is named.",
+        ),
+    ] = "auto",
+    kube_namespaces: Annotated[
+        str,
+        typer.Option(envvar=_env("KUBE_NAMESPACES"), metavar="A,B", help="Namespaces watched; empty: all of them."),
+    ] = "",
+    kubeconfig: Annotated[
+        Path | None, typer.Option(envvar=_env("KUBECONFIG"), help="How to get in from outside the cluster.")
+    ] = None,
+    lease: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("LEASE"),
+            metavar="NAME",
+            help="Lease in POD_NAMESPACE that says which replica plans; without it this one does.",
+        ),
+    ] = None,
+    advertise: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("ADVERTISE"),
+            metavar="HOST:PORT",
+            help="Where our other replicas reach our gRPC server. Default: POD_IP and the port of --grpc.",
+        ),
+    ] = None,
+    peer_name: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("PEER_NAME"),
+            help="Name in the certificates of our other replicas. Default: the host they are reached at.",
+        ),
+    ] = None,
 ) -> None:
     """Serve KEDA: read model servers, decide, answer.
 
@@ -108,6 +150,12 @@ def serve(
             log_format=log_format,
             log_level=log_level,
             grace_s=grace_s,
+            kube=kube,
+            kube_namespaces=kube_namespaces,
+            kubeconfig=kubeconfig,
+            lease=lease,
+            advertise=advertise,
+            peer_name=peer_name,
         )
         asyncio.run(serve_until_stopped(settings))
     except AutoscalerError as error:

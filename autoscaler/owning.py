@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -15,10 +15,11 @@ from autoscaler.collect.held import HeldReadings, WakePage
 from autoscaler.collect.lists import ReplicaListing
 from autoscaler.collect.scrape import ScrapeObserver, Scraper
 from autoscaler.config.records import ServiceSettings, TargetsFile
-from autoscaler.control.directory import Directory
+from autoscaler.control.directories import Directories
 from autoscaler.control.loop import Place, ServiceLoop, Sources
-from autoscaler.core.records import Decision, Observation
-from autoscaler.ports import Clock, DecisionSink, StateStore, WakeSource
+from autoscaler.control.observing import ListedRole
+from autoscaler.core.records import Decision, Observation, ServiceId, ServiceSpec
+from autoscaler.ports import Clock, DecisionSink, Discovery, RoleSource, StateStore, WakeSource
 from autoscaler.telemetry.recorder import Recorder
 
 RESTART_AFTER_S = 1.0
@@ -68,10 +69,11 @@ class Tasks:
 
 @dataclass(frozen=True, slots=True)
 class Owning:
-    """Builds all of it from the targets file, for one term of ownership."""
+    """Builds all of it from the targets file and from what is found, for one term of ownership."""
 
     file: TargetsFile
-    directory: Directory
+    directory: Directories
+    found: Discovery | None
     fetcher: Fetcher
     scrapes: ScrapeObserver
     wakes: WakeSource
@@ -82,6 +84,7 @@ class Owning:
     clock: Clock
     rng: random.Random
     owns: Callable[[bool], None]  # told when a term begins and ends
+    forgets: Callable[[ServiceId], None]  # told when a service is planned no more
 
     @contextlib.asynccontextmanager
     async def term(self) -> AsyncIterator[None]:
@@ -91,11 +94,15 @@ class Owning:
         _log.info("planning", services=len(file.services))
         self.owns(True)
         try:
-            pages = [WakePage(source, file.services, self.fetcher, clock, _warn) for source in file.wake_sources]
+            pages = [WakePage(source, self._services, self.fetcher, clock, _warn) for source in file.wake_sources]
             for page in pages:
                 tasks.keep(page.run)
+            held = HeldReadings(pages)
             for settings in file.services:
-                await self._plan(settings, scraper, HeldReadings(pages), tasks)
+                await self._plan(settings.spec.service, self._listed(settings, tasks), scraper, held, tasks)
+            if self.found is not None:
+                found = self.found
+                tasks.keep(lambda: self._plan_found(found, scraper, held))
             yield
         finally:
             await tasks.end()
@@ -103,15 +110,57 @@ class Owning:
             self.owns(False)
             _log.info("planning ended")
 
-    async def _plan(self, settings: ServiceSettings, scraper: Scraper, held: HeldReadings, tasks: Tasks) -> None:
-        listings = {target.role: ReplicaListing(target, self.fetcher, self.clock) for target in settings.targets}
-        for listing in listings.values():
+    def _services(self) -> list[ServiceSettings]:
+        found = self.found
+        return [*self.file.services, *(found.settings(one) for one in self.directory.found() if found is not None)]
+
+    def _listed(self, settings: ServiceSettings, tasks: Tasks) -> Mapping[str, RoleSource]:
+        roles = {}
+        for target in settings.targets:
+            listing = ReplicaListing(target, self.fetcher, self.clock)
             tasks.keep(listing.run)
-        service = settings.spec.service
+            roles[target.role] = ListedRole(target, f"{settings.spec.service}/{target.role}", listing)
+        return roles
+
+    async def _plan_found(self, found: Discovery, scraper: Scraper, held: HeldReadings) -> None:
+        """One loop for each service there is, as services come and go and change their roles."""
+        running: dict[ServiceId, tuple[tuple[str, ...], Tasks]] = {}
+
+        async def end(service: ServiceId) -> None:
+            roles, tasks = running.pop(service)
+            await tasks.end()
+            for role in roles:
+                scraper.watch(f"{service}/{role}", ())
+            if service not in self.directory.services():
+                self.forgets(service)
+            _log.info("planned no more", service=str(service))
+
+        try:
+            while True:
+                wanted = {
+                    one: tuple(role.role for role in found.settings(one).spec.roles) for one in self.directory.found()
+                }
+                for service in [one for one, (roles, _) in running.items() if wanted.get(one) != roles]:
+                    await end(service)
+                for service in wanted.keys() - running.keys():
+                    running[service] = wanted[service], Tasks()
+                    _log.info("planned", service=str(service), roles=wanted[service])
+                    try:
+                        await self._plan(service, found.roles(service), scraper, held, running[service][1])
+                    except KeyError:  # gone while the store was asked
+                        await end(service)
+                await found.changed()
+        finally:
+            for service in list(running):
+                await end(service)
+
+    async def _plan(
+        self, service: ServiceId, roles: Mapping[str, RoleSource], scraper: Scraper, held: HeldReadings, tasks: Tasks
+    ) -> None:
         loop = ServiceLoop(
-            settings,
-            lambda: self.directory.spec(service),
-            Sources(listings, scraper, held, self.wakes),
+            service,
+            self._spec_of(service),
+            Sources(roles, scraper, held, self.wakes),
             Fan(self.sinks if self.recorder is None else (*self.sinks, self.recorder)),
             self.store,
             self.place,
@@ -122,6 +171,18 @@ class Owning:
         if self.recorder is not None:
             self.recorder.begin(service, snapshot, self.clock.now())
         tasks.keep(loop.run)
+
+    def _spec_of(self, service: ServiceId) -> Callable[[], ServiceSpec]:
+        """What is set for a service now; the last that was, once it is gone and its loop about to end."""
+        last = self.directory.spec(service)
+
+        def spec() -> ServiceSpec:
+            nonlocal last
+            with contextlib.suppress(KeyError):
+                last = self.directory.spec(service)
+            return last
+
+        return spec
 
 
 def _warn(text: str) -> None:

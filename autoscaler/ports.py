@@ -6,8 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from autoscaler.config.records import ServiceSettings
 from autoscaler.core.errors import AutoscalerError
-from autoscaler.core.records import Decision, HeldReading, Observation, Sample, ServiceId, TargetId, Wake
+from autoscaler.core.records import (
+    Decision,
+    HeldReading,
+    Observation,
+    RoleObservation,
+    Sample,
+    ServiceId,
+    TargetId,
+    Wake,
+)
 
 
 class Clock(Protocol):
@@ -77,6 +87,22 @@ class Listing:
     replicas: tuple[ListedReplica, ...] | None  # None: never read successfully
     at_s: float | None  # when it was last read successfully
     failure: str | None = None  # why the last attempt failed
+
+
+class RoleSource(Protocol):
+    """Tells what one role of a service looks like: its replicas, wherever their list comes from."""
+
+    def endpoints(self) -> tuple[Endpoint, ...] | None:
+        """The pages to scrape now; None: what replicas there are was never read."""
+        ...
+
+    def observe(self, samples: SampleSource, now: float) -> RoleObservation:
+        """The role as known at `now`; `endpoints` is called just before."""
+        ...
+
+    def resume(self, role: RoleObservation) -> None:
+        """Take up what another replica of ours saw last."""
+        ...
 
 
 class ReplicaSource(Protocol):
@@ -160,8 +186,20 @@ class Ownership(Protocol):
         ...
 
 
-class ShadowError(AutoscalerError):
-    """A trigger names a service that is only watched: it is refused, and the text says what to do."""
+class RefusedError(AutoscalerError):
+    """A trigger is refused with an answer that never scales anything; the text says why and what to do."""
+
+
+class ShadowError(RefusedError):
+    """A trigger names a service that is only watched."""
+
+
+class FightError(RefusedError):
+    """Somebody else writes the replica count that a trigger asks for, or its numbers would act on another target."""
+
+
+class UnknownTarget(AutoscalerError):  # noqa: N818 -- a state of knowledge, not a fault
+    """What a trigger means cannot be told yet: KEDA should keep what is there and ask again."""
 
 
 class TargetDirectory(Protocol):
@@ -170,7 +208,31 @@ class TargetDirectory(Protocol):
     def resolve(self, namespace: str, name: str, metadata: Mapping[str, str]) -> TargetId:
         """The target of a ScaledObject's trigger; applies what its metadata sets.
 
-        Raises ConfigError (the trigger names no target of ours, another namespace, or a malformed value), and
-        ShadowError (the service is only watched; nothing of the trigger is applied).
+        Raises ConfigError (the trigger names no target of ours, another namespace, or a malformed value),
+        RefusedError (the service is only watched, or somebody else scales it), and UnknownTarget (not told yet).
         """
+        ...
+
+
+class Discovery(TargetDirectory, Protocol):
+    """Services that nobody wrote into a file: found, and kept current in the background."""
+
+    def services(self) -> tuple[ServiceId, ...]:
+        """Every service known now."""
+        ...
+
+    def settings(self, service: ServiceId) -> ServiceSettings:
+        """What is set for a service now; raises KeyError for one that is not known."""
+        ...
+
+    def roles(self, service: ServiceId) -> Mapping[str, RoleSource]:
+        """New sources of a service's roles; raises KeyError for one that is not known."""
+        ...
+
+    def waiting_for(self) -> str | None:
+        """What is not known yet of which services there are; None: all of it is."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait until services or their roles are others than at the last call."""
         ...

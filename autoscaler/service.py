@@ -7,7 +7,7 @@ import contextlib
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -18,15 +18,22 @@ from autoscaler.config.records import TargetsFile
 from autoscaler.config.server import ServeSettings
 from autoscaler.config.targets import load_targets
 from autoscaler.control.board import Board
+from autoscaler.control.directories import Directories
 from autoscaler.control.directory import Directory
 from autoscaler.control.duty import Alone, Duty
 from autoscaler.control.loop import SAVE_EVERY_S, Place
 from autoscaler.control.relay import Kind, Relay, Topic
 from autoscaler.control.triggers import HeardTriggers, TriggerKey
-from autoscaler.core.errors import ClusterError
+from autoscaler.core.errors import ClusterError, ConfigError, Problem
 from autoscaler.core.records import ServiceId, Wake
 from autoscaler.history.memory import MemoryStore
 from autoscaler.history.sqlite import SqliteStore
+from autoscaler.kube.client import KubeClient
+from autoscaler.kube.cluster import Cluster
+from autoscaler.kube.connection import Connection, find
+from autoscaler.kube.discovery import KubeDiscovery
+from autoscaler.kube.election import Election
+from autoscaler.kube.informer import Pace
 from autoscaler.owning import Owning, Tasks
 from autoscaler.ports import Clock, Ownership, StateStore
 from autoscaler.scaler.following import Following
@@ -54,6 +61,15 @@ async def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterWiring:
+    """The cluster in which targets are found."""
+
+    client: KubeClient  # entered
+    namespaces: tuple[str, ...] = ()  # none: all of them
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Wiring:
     """What a service is put together from: the demo gives its own clock and store."""
 
@@ -67,6 +83,8 @@ class Wiring:
     wake_token_file: Path | None = None  # lets followers pass wishes on
     # Gives ownership up; called at the end, when nothing is decided any more and followers have what there is.
     release: Callable[[], Awaitable[None]] = _nothing
+    cluster: ClusterWiring | None = None
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Service:
@@ -78,16 +96,19 @@ class Service:
     def __init__(self, file: TargetsFile, wiring: Wiring, web: Callable[[Views, Wakes], WebServer]) -> None:
         self._file = file
         self._wiring = wiring
-        self.metrics = Metrics()
+        self.metrics = wiring.metrics
         self.board = Board()
-        self.directory = Directory(file.services, _warn)
+        # Jitter of retries and repeats: nothing secret.
+        self._rng = random.Random(wiring.seed)  # noqa: S311
+        self._cluster = _cluster(wiring, self._rng)
+        sources = [source.name for source in file.wake_sources]
+        self._found = KubeDiscovery(self._cluster, wiring.clock, sources) if self._cluster is not None else None
+        self.directory = Directories(Directory(file.services, _warn), self._found)
         self._relay = Relay(self.board, self._topics)
         self._triggers = HeardTriggers(self.directory, wiring.clock, self._heard)
         self._wakes = Wakes(self._admit)
         self._stack = contextlib.AsyncExitStack()
         self._tasks = Tasks()
-        # Jitter of retries and repeats: nothing secret.
-        self._rng = random.Random(wiring.seed)  # noqa: S311
         self._web = web(
             Views(self.metrics.render, self.unready, self.directory.services, self.board.decision), self._wakes
         )
@@ -106,17 +127,29 @@ class Service:
             self.board, self._triggers, wiring.clock, wiring.grpc, self.metrics, self._rng, self._replicas
         )
         self._began_s = wiring.clock.now()
+        self._was_ready = False
         self.grpc_port = 0
         self.http_port = 0
 
     def unready(self) -> list[str]:
-        """Services that nothing was decided for yet, here or by the owner."""
-        services = self.directory.services()
-        return [f"first decision of {service}" for service in services if self.board.decision(service) is None]
+        """Services that nothing was decided for yet, here or by the owner; once there are none, never again.
+
+        A service that is found later is answered as not known until it is decided, which is no reason to take this
+        replica out of our Service and away from all others.
+        """
+        if self._was_ready:
+            return []
+        found = [f"first decision of {one}" for one in self.directory.services() if self.board.decision(one) is None]
+        # With services of the file too, those must not wait for a cluster that cannot be read.
+        waits = self._found.waiting_for() if self._found is not None and not self._file.services else None
+        found += [waits] if waits is not None else []
+        self._was_ready = not found
+        return found
 
     def fit(self) -> bool:
         """Whether this replica should try to own: it knows what the last owner knew, or nobody is there to tell."""
-        return not self.unready() or self._wiring.clock.now() - self._began_s >= PATIENCE_S
+        knows = not self.unready() and (self._found is None or self._found.waiting_for() is None)
+        return knows or self._wiring.clock.now() - self._began_s >= PATIENCE_S
 
     async def __aenter__(self) -> Service:
         fetcher = await self._stack.enter_async_context(Fetcher(self._file.access))
@@ -127,6 +160,9 @@ class Service:
         self._stack.push_async_callback(self._hand_over)
         self._stack.push_async_callback(self._tasks.end)
         owning = self._owning(fetcher)
+        if self._cluster is not None and self._found is not None:
+            self._tasks.keep(self._cluster.run)
+            self._tasks.keep(self._found.run)
         duty = Duty(self._wiring.ownership, owning.term, self._follow)
         self._tasks.keep(duty.run)
         self._tasks.keep(self.metrics.probe_lag)
@@ -141,6 +177,7 @@ class Service:
         return Owning(
             self._file,
             self.directory,
+            self._found,
             fetcher,
             self.metrics,
             self._wakes,
@@ -151,11 +188,12 @@ class Service:
             wiring.clock,
             self._rng,
             self.metrics.owns,
+            self.metrics.forgets,
         )
 
     async def _follow(self) -> None:
         """Follow the owner, and keep what it tells of learned state as if it were our own."""
-        async with _keeping(self._relay, self._wiring.store, self.directory.services(), self._wiring.clock):
+        async with _keeping(self._relay, self._wiring.store, self.directory.services, self._wiring.clock):
             await self._following.run()
 
     async def _hand_over(self) -> None:
@@ -185,19 +223,26 @@ class Service:
         await self._scaler.set_ready(True)
 
 
+def _cluster(wiring: Wiring, rng: random.Random) -> Cluster | None:
+    where = wiring.cluster
+    if where is None:
+        return None
+    return Cluster(where.client, where.namespaces, wiring.clock, rng=rng, metrics=wiring.metrics, pace=where.pace)
+
+
 def _nobody(_: str) -> bool:
     return False
 
 
 @contextlib.asynccontextmanager
 async def _keeping(
-    relay: Relay, store: StateStore, services: tuple[ServiceId, ...], clock: Clock
+    relay: Relay, store: StateStore, services: Callable[[], tuple[ServiceId, ...]], clock: Clock
 ) -> AsyncIterator[None]:
     """Inside, snapshots that the owner tells are put into this replica's own store now and then, and at the end."""
     saved: dict[ServiceId, float] = {}
 
     async def save() -> None:
-        for service in services:
+        for service in services():
             log = relay.log(service)
             if log is not None and saved.get(service) != log.saved.at_s:
                 saved[service] = log.saved.at_s
@@ -224,38 +269,79 @@ def _warn(text: str) -> None:
 async def serve_until_stopped(settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT, then end cleanly. Raises ConfigError (file, addresses, certificates)."""
     set_up(settings.log_format, settings.log_level)
-    file = load_targets(settings.targets)
+    file = load_targets(settings.targets) if settings.targets is not None else TargetsFile(())
     clock = LoopClock()
-    recorder = _recorder(settings)
-    wiring = Wiring(
-        clock=clock,
-        store=_store(settings),
-        grpc=GrpcSettings(
-            str(settings.grpc),
-            settings.tls_cert,
-            settings.tls_key,
-            settings.tls_client_ca,
-            grace_s=settings.grace_s,
-        ),
-        recorder=recorder,
-        wake_token_file=settings.wake_token_file,
-    )
-
-    def web(views: Views, wakes: Wakes) -> WebServer:
-        return WebServer(settings.http.host, settings.http.port, views, wakes, clock, settings.wake_token_file)
-
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    recorder = _recorder(settings)
     try:
-        async with Service(file, wiring, web) as service:
-            _log.info("serving", grpc=str(settings.grpc), http=str(settings.http), services=len(file.services))
-            await stopped.wait()
-            _log.info("stopping", ready=not service.unready())
+        async with contextlib.AsyncExitStack() as stack:
+            client = await _client(settings, stack)
+            wiring, election = _wiring(settings, clock, recorder, client)
+
+            def web(views: Views, wakes: Wakes) -> WebServer:
+                return WebServer(settings.http.host, settings.http.port, views, wakes, clock, settings.wake_token_file)
+
+            service = Service(file, wiring, web)
+            if election is not None:
+                election.fit = service.fit
+                election.start()
+            async with service:
+                _log.info("serving", grpc=str(settings.grpc), http=str(settings.http), services=len(file.services))
+                await stopped.wait()
+                _log.info("stopping", ready=not service.unready())
     finally:
         if recorder is not None:
             recorder.close()
+
+
+async def _client(settings: ServeSettings, stack: contextlib.AsyncExitStack) -> KubeClient | None:
+    """The API server's client if anything needs one. Raises ConfigError (it is asked for and there is no cluster)."""
+    if not settings.kube.on and settings.lease is None:
+        return None
+    connection: Connection | None = find(settings.kube.kubeconfig)
+    if connection is None:
+        problem = Problem("--kube, --lease", "no cluster", "a pod, or --kubeconfig PATH")
+        raise ConfigError("command line", (problem,))
+    return await stack.enter_async_context(KubeClient(connection))
+
+
+def _wiring(
+    settings: ServeSettings, clock: Clock, recorder: Recorder | None, client: KubeClient | None
+) -> tuple[Wiring, Election | None]:
+    grpc = GrpcSettings(
+        str(settings.grpc),
+        settings.tls_cert,
+        settings.tls_key,
+        settings.tls_client_ca,
+        grace_s=settings.grace_s,
+        peer_name=settings.peer_name,
+    )
+    wiring = Wiring(
+        clock=clock,
+        store=_store(settings),
+        grpc=grpc,
+        recorder=recorder,
+        wake_token_file=settings.wake_token_file,
+        cluster=ClusterWiring(client, settings.kube.namespaces) if client is not None and settings.kube.on else None,
+    )
+    lease = settings.lease
+    if lease is None or client is None:
+        return wiring, None
+    address = str(lease.advertise)
+    election = Election(
+        client,
+        lease.namespace,
+        lease.name,
+        lease.pod,
+        address,
+        clock,
+        rng=random.Random(),  # noqa: S311 -- tells processes apart, nothing secret
+        problem=wiring.metrics.lease_problem,
+    )
+    return replace(wiring, ownership=election, address=address, release=election.release), election
 
 
 def _store(settings: ServeSettings) -> StateStore:

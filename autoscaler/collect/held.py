@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from autoscaler.collect.fetching import Fetcher
 from autoscaler.config.records import ServiceSettings, WakeSourceSettings
@@ -20,13 +20,13 @@ class WakePage:
     def __init__(
         self,
         source: WakeSourceSettings,
-        services: Sequence[ServiceSettings],
+        services: Callable[[], Iterable[ServiceSettings]],  # all there are now
         fetcher: Fetcher,
         clock: Clock,
         warn: Callable[[str], None],
     ) -> None:
         self._source = source
-        self._services = [service for service in services if service.wake_source == source.name]
+        self._services = services
         self._fetcher = fetcher
         self._clock = clock
         self._warn = warn
@@ -34,9 +34,7 @@ class WakePage:
         self.readings: dict[ServiceId, HeldReading] = {}
 
     async def run(self) -> None:
-        """Read for ever; a failure keeps the last readings, which grow old."""
-        if not self._services:
-            return
+        """Read for ever, while a service names it; a failure keeps the last readings, which grow old."""
         while True:
             try:
                 await self._read()
@@ -49,8 +47,11 @@ class WakePage:
 
     async def _read(self) -> None:
         source = self._source
+        mine = [settings for settings in self._services() if settings.wake_source == source.name]
+        if not mine:
+            return
         body = await self._fetcher.get(source.url, source.access, self._clock.wall_s(TIMEOUT_S))
-        for settings in self._services:
+        for settings in mine:
             service = settings.spec.service
             self.readings[service] = read_held(
                 body.text,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoscaler.core.errors import ConfigError, Problem
+
+TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")  # of a pod's ServiceAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,29 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class KubeSettings:
+    """Whether and where targets are found in Kubernetes."""
+
+    on: bool = False
+    namespaces: tuple[str, ...] = ()  # none: the whole cluster
+    kubeconfig: str | None = None  # None: the pod's own account, or what kubectl would use
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """The Lease by which one replica of ours plans."""
+
+    name: str
+    namespace: str
+    pod: str  # ours, for people who read the Lease
+    advertise: Address  # where the others reach our gRPC server
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """Everything `autoscaler serve` was told."""
 
-    targets: Path
+    targets: Path | None
     grpc: Address
     http: Address
     state_dir: Path
@@ -37,6 +59,9 @@ class ServeSettings:
     log_format: str
     log_level: str
     grace_s: float
+    kube: KubeSettings = KubeSettings()
+    lease: LeaseSettings | None = None
+    peer_name: str | None = None  # in the certificates of our other replicas; None: the host they are reached under
 
 
 def read_address(option: str, text: str) -> Address | Problem:
@@ -50,7 +75,7 @@ def read_address(option: str, text: str) -> Address | Problem:
 
 def serve_settings(
     *,
-    targets: Path,
+    targets: Path | None,
     grpc: str,
     http: str,
     state_dir: Path | None,
@@ -63,6 +88,13 @@ def serve_settings(
     log_format: str,
     log_level: str,
     grace_s: float,
+    kube: str = "auto",
+    kube_namespaces: str = "",
+    kubeconfig: Path | None = None,
+    lease: str | None = None,
+    advertise: str | None = None,
+    peer_name: str | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> ServeSettings:
     """Check the options together. Raises ConfigError with every problem at once."""
     found: list[Problem] = []
@@ -76,6 +108,10 @@ def serve_settings(
         found.append(Problem("--log-format", repr(log_format), "json, console or auto"))
     if log_level not in ("debug", "info", "warning", "error"):
         found.append(Problem("--log-level", repr(log_level), "debug, info, warning or error"))
+    kube_settings = _kube(kube, kube_namespaces, kubeconfig, environ, found)
+    if targets is None and not kube_settings.on:
+        found.append(Problem("--targets", "nothing, and Kubernetes is off", "a targets file, or --kube on"))
+    lease_settings = _lease(lease, advertise, grpc_address, environ, found)
     if found or isinstance(grpc_address, Problem) or isinstance(http_address, Problem):
         raise ConfigError("command line", tuple(found))
     return ServeSettings(
@@ -91,7 +127,45 @@ def serve_settings(
         log_format,
         log_level,
         grace_s,
+        kube_settings,
+        lease_settings,
+        peer_name or None,
     )
+
+
+def _kube(
+    kube: str, namespaces: str, kubeconfig: Path | None, environ: Mapping[str, str], found: list[Problem]
+) -> KubeSettings:
+    if kube not in ("auto", "on", "off"):
+        found.append(Problem("--kube", repr(kube), "auto, on or off"))
+    # A pod without a token has no way in, and is meant to have none.
+    there = kubeconfig is not None or (bool(environ.get("KUBERNETES_SERVICE_HOST")) and TOKEN.is_file())
+    names = tuple(dict.fromkeys(name.strip() for name in namespaces.split(",") if name.strip()))
+    return KubeSettings(kube == "on" or (kube == "auto" and there), names, str(kubeconfig) if kubeconfig else None)
+
+
+def _lease(
+    name: str | None,
+    advertise: str | None,
+    grpc: Address | Problem,
+    environ: Mapping[str, str],
+    found: list[Problem],
+) -> LeaseSettings | None:
+    if not name:
+        return None
+    namespace, pod, ip = (environ.get(key, "") for key in ("POD_NAMESPACE", "POD_NAME", "POD_IP"))
+    if not namespace:
+        found.append(Problem("--lease", "no POD_NAMESPACE", "the environment variable with the pod's namespace"))
+    if advertise:
+        address = read_address("--advertise", advertise)
+    elif ip and isinstance(grpc, Address):
+        address = Address(ip, grpc.port)
+    else:
+        address = Problem("--advertise", "nothing, and no POD_IP", "HOST:PORT at which our other replicas reach us")
+    if isinstance(address, Problem):
+        found.append(address)
+        return None
+    return LeaseSettings(name, namespace, pod or "llm-autoscaler", address)
 
 
 def _default_state_dir() -> Path:

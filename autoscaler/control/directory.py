@@ -45,6 +45,12 @@ class Directory:
         """How the file says to find and read a service; raises KeyError for a service not in the file."""
         return self._settings[service]
 
+    def names(self, namespace: str, name: str, metadata: Mapping[str, str]) -> bool:
+        """Whether a trigger's words name a service of the file, whatever is wrong with the rest of them."""
+        written = (metadata.get("target") or name).split("/")
+        services = written[:1] if len(written) == 1 else written[:2]
+        return any(ServiceId(namespace, one) in self._settings for one in services)
+
     def resolve(self, namespace: str, name: str, metadata: Mapping[str, str]) -> TargetId:
         """The target that a ScaledObject's trigger means; applies what its metadata sets.
 

@@ -6,20 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from autoscaler.config.records import ServiceSettings
 from autoscaler.control.board import Board, Standing
 from autoscaler.control.handover import not_below, take_up
-from autoscaler.control.observing import watches
 from autoscaler.control.relay import Relay
 from autoscaler.core import Planner
 from autoscaler.core.errors import AutoscalerError
-from autoscaler.core.records import Decision, Observation, ServiceSpec
+from autoscaler.core.records import Decision, Observation, ServiceId, ServiceSpec
 from autoscaler.ports import (
     Clock,
     DecisionSink,
     HeldSource,
     Ownership,
-    ReplicaSource,
+    RoleSource,
     SampleSource,
     Saved,
     StateStore,
@@ -40,7 +38,7 @@ LOOK_STEP_S = 0.05
 class Sources:
     """Where one service's observations come from."""
 
-    replicas: Mapping[str, ReplicaSource]  # by role
+    roles: Mapping[str, RoleSource]  # by role
     samples: SampleSource
     held: HeldSource
     wakes: WakeSource
@@ -60,7 +58,7 @@ class ServiceLoop:
 
     def __init__(
         self,
-        settings: ServiceSettings,
+        service: ServiceId,
         spec: Callable[[], ServiceSpec],
         sources: Sources,
         sink: DecisionSink,
@@ -69,7 +67,7 @@ class ServiceLoop:
         clock: Clock,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._service = settings.spec.service
+        self._service = service
         self._spec = spec
         self._sources = sources
         self._sink = sink
@@ -77,7 +75,6 @@ class ServiceLoop:
         self._place = place
         self._clock = clock
         self._warn = warn
-        self._watches = watches(str(self._service), settings.targets)
         self.planner = Planner()
         self._before: Standing | None = None  # what stood when this replica began to own
         self._saved_at_s = 0.0
@@ -94,8 +91,8 @@ class ServiceLoop:
             if log is not None and (saved is None or saved.at_s <= log.at_s):
                 observation = take_up(self.planner, log)
                 for role in observation.roles if observation else ():
-                    if role.role in self._watches:
-                        self._watches[role.role].resume(role)
+                    if role.role in self._sources.roles:
+                        self._sources.roles[role.role].resume(role)
                 began = self.planner.snapshot()
             elif saved is not None:
                 self.planner.restore(saved.snapshot)
@@ -125,11 +122,10 @@ class ServiceLoop:
 
     def _looked(self) -> bool:
         samples = self._sources.samples
-        for role, watch in self._watches.items():
-            listing = self._sources.replicas[role].listing()
-            endpoints = watch.endpoints(listing)
-            samples.watch(f"{self._service}/{role}", endpoints)
-            if listing.replicas is None or any(samples.state(one.replica_id).attempts == 0 for one in endpoints):
+        for role, source in self._sources.roles.items():
+            endpoints = source.endpoints()
+            samples.watch(f"{self._service}/{role}", endpoints or ())
+            if endpoints is None or any(samples.state(one.replica_id).attempts == 0 for one in endpoints):
                 return False
         return not self._spec().has_wake_source or bool(self._sources.held.readings(self._service))
 
@@ -146,10 +142,9 @@ class ServiceLoop:
 
     def _observe(self, now: float) -> Observation:
         roles = []
-        for role, watch in self._watches.items():
-            listing = self._sources.replicas[role].listing()
-            self._sources.samples.watch(f"{self._service}/{role}", watch.endpoints(listing))
-            roles.append(watch.observe(listing, self._sources.samples, now))
+        for role, source in self._sources.roles.items():
+            self._sources.samples.watch(f"{self._service}/{role}", source.endpoints() or ())
+            roles.append(source.observe(self._sources.samples, now))
         return Observation(
             self._spec(),
             tuple(roles),

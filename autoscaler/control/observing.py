@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autoscaler.config.records import TargetSettings
 from autoscaler.core.records import Replica, ReplicaPhase, RoleObservation
-from autoscaler.ports import Endpoint, ListedReplica, Listing, SampleSource, ScrapeState
+from autoscaler.ports import Endpoint, ListedReplica, Listing, ReplicaSource, SampleSource, ScrapeState
 
 
 @dataclass(slots=True)
@@ -101,6 +100,22 @@ class RoleWatch:
         )
 
 
-def watches(service: str, targets: tuple[TargetSettings, ...]) -> Mapping[str, RoleWatch]:
-    """One watch per role of a service."""
-    return {target.role: RoleWatch(target, f"{service}/{target.role}") for target in targets}
+class ListedRole:
+    """A role whose replicas a list names (a `RoleSource`)."""
+
+    def __init__(self, settings: TargetSettings, owner: str, source: ReplicaSource) -> None:
+        self._watch = RoleWatch(settings, owner)
+        self._source = source
+
+    def endpoints(self) -> tuple[Endpoint, ...] | None:
+        """The pages of the newest list; None before the first."""
+        listing = self._source.listing()
+        return None if listing.replicas is None else self._watch.endpoints(listing)
+
+    def observe(self, samples: SampleSource, now: float) -> RoleObservation:
+        """The role as known at `now`."""
+        return self._watch.observe(self._source.listing(), samples, now)
+
+    def resume(self, role: RoleObservation) -> None:
+        """Take up the lives that another replica of ours saw."""
+        self._watch.resume(role)

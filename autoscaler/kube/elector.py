@@ -75,6 +75,7 @@ class LeaseElector:
         on_started: Callable[[], None] = _nothing,
         on_stopped: Callable[[], None] = _nothing,
         on_owner: Callable[[str], None] = _nothing,  # the identity of a new owner, ours too; "": nobody
+        fit: Callable[[], bool] = lambda: True,  # whether it should be taken by us if nobody has it
     ) -> None:
         self.identity = identity
         self.terms = terms or LeaseTerms()
@@ -87,6 +88,7 @@ class LeaseElector:
         self._on_started = on_started
         self._on_stopped = on_stopped
         self._on_owner = on_owner
+        self._fit = fit
         self._observed: Observed | None = None
         self._renewed_s: float | None = None  # when the last renewal that succeeded was sent
         self._started = False  # what the callbacks were last told
@@ -138,11 +140,14 @@ class LeaseElector:
             else:
                 return
         await self._read()
-        if self._observed is None or self._observed.record.holder == self.identity:
+        if self._observed is not None and self._observed.record.holder == self.identity:
             await self._take()
+        elif self._observed is None:
+            if self._fit():
+                await self._take()
         else:
             self._renewed_s = None  # another's name is in it, whatever we believed
-            if self._observed.free(self._clock.now()):
+            if self._observed.free(self._clock.now()) and self._fit():
                 await self._take()
 
     async def _take(self) -> None:

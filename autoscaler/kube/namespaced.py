@@ -107,6 +107,13 @@ class NamespacedInformers:
         """How each namespace is."""
         return tuple(part.condition for part in self._parts.values())
 
+    def conditions_in(self, namespace: str | None) -> tuple[Condition, ...]:
+        """How one namespace is, empty for one that is not watched; None: each."""
+        if namespace is None:
+            return self.conditions()
+        part = self._part(namespace)
+        return () if part is None else (part.condition,)
+
     async def settled(self) -> None:
         """Wait until every namespace is synced or turned off."""
         for part in self._parts.values():

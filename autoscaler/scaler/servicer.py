@@ -15,7 +15,7 @@ import structlog
 from autoscaler.control.board import Answer, Board
 from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.core.records import Mode, TargetId
-from autoscaler.ports import Clock, ShadowError, TargetDirectory
+from autoscaler.ports import Clock, RefusedError, TargetDirectory, UnknownTarget
 from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
 
@@ -24,9 +24,12 @@ TARGET = 1  # AverageValue with target 1: the HPA's ceil(value / target) is the 
 # KEDA drops a `true` while it does not know the metric's name yet, and re-queues nothing; each repeat costs it one
 # status write, so they are slow, and jittered lest a thousand streams beat together.
 REPEAT_S = (15.0, 30.0)
-# To a trigger that names a watched service. An error is the one answer that moves nothing: on any error KEDA and the
-# HPA keep what is there and a zero stays a zero, while an empty list still follows IsActive, and any number acts. The
-# metric's spec is given all the same: without it KEDA up to 2.19 leaves the HPA without metrics, to follow the CPU.
+# How often a stream looks whether its target is known by now: ended, KEDA would back off, for good.
+RESOLVE_EVERY_S = 0.2
+# To a trigger that names a watched service, or that fights with somebody else. An error is the one answer that moves
+# nothing: on any error KEDA and the HPA keep what is there and a zero stays a zero, while an empty list still follows
+# IsActive, and any number acts. The metric's spec is given all the same: without it KEDA up to 2.19 leaves the HPA
+# without metrics, to follow the CPU.
 SHADOW_REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 
 _log = structlog.get_logger(__name__)
@@ -122,13 +125,15 @@ class Servicer(rpc.ExternalScalerServicer):
 
     async def _pushes(self, request: pb.ScaledObjectRef, context: Any) -> AsyncIterator[None]:
         try:
-            target = self._resolve(request)
+            target = await self._resolved(request)
         except ConfigError as error:
             # KEDA retries a refused stream for ever with a backoff that only a clean end resets; the same mistake is
             # told on every poll, so the stream says it too and leaves the log to the polls.
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except ShadowError as refusal:
+        except RefusedError as refusal:
             await context.abort(SHADOW_REFUSED, str(refusal))
+        if target is None:
+            return
         active = False
         repeat_at_s = 0.0
         with self._board.watch(target.service) as changed, self._open(changed):
@@ -154,6 +159,15 @@ class Servicer(rpc.ExternalScalerServicer):
             yield
         finally:
             self._streams.discard(changed)
+
+    async def _resolved(self, ref: pb.ScaledObjectRef) -> TargetId | None:
+        """The target as soon as it is known; None: the shutdown came first."""
+        while not self._closing:
+            try:
+                return self._resolve(ref)
+            except UnknownTarget:
+                await asyncio.sleep(self._clock.wall_s(RESOLVE_EVERY_S))
+        return None
 
     def _resolve(self, ref: pb.ScaledObjectRef) -> TargetId:
         if "scalerAddress" not in ref.scalerMetadata:
@@ -184,9 +198,9 @@ class Servicer(rpc.ExternalScalerServicer):
             answer = self._answer(ref, metric)
         except ConfigError as error:
             await self._abort(method, before, context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except ShadowError as refusal:
+        except RefusedError as refusal:
             await self._abort(method, before, context, SHADOW_REFUSED, str(refusal))
-        except Unknown as unknown:
+        except (Unknown, UnknownTarget) as unknown:
             await self._abort(method, before, context, grpc.StatusCode.UNAVAILABLE, str(unknown))
         except Exception:  # noqa: BLE001 -- one bad call must not take the service down, and must not read as a number
             _log.exception("scaler call failed", method=method, namespace=ref.namespace, name=ref.name)

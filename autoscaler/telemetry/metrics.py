@@ -7,7 +7,7 @@ import asyncio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from autoscaler.core.records import Decision, Mode, Observation
+from autoscaler.core.records import Decision, Mode, Observation, ServiceId
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 LAG_PROBE_S = 0.1
@@ -59,6 +59,15 @@ class Metrics:
         self._owner = gauge("owner", "1 while this replica plans, 0 while it follows another.", ())
         self._terms = counter("terms", "Times this replica began to plan.", ())
         self._followers = gauge("followers", "Replicas that follow this one.", ())
+        self._lease_problem = gauge(
+            "lease_problem", "1 while the Lease cannot be read or written, so that nobody may plan by it.", ()
+        )
+        watched = ("resource", "kube_namespace")
+        self._informers = gauge(
+            "kube_watched", "1 while a kind is watched, 0 while it is turned off: no CRD, or no rule.", watched
+        )
+        self._lists = counter("kube_lists", "Lists of a kind of Kubernetes object.", (*watched, "reason"))
+        self._kube_failures = counter("kube_failures", "Lists and watches that failed.", (*watched, "reason"))
         self._lag = histogram("loop_lag_seconds", "How late the event loop ran a timer.")
 
     def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:
@@ -115,9 +124,33 @@ class Metrics:
         for gauge in self._of_services:
             gauge.clear()
 
+    def forgets(self, service: ServiceId) -> None:
+        """A service is planned no more: what was said of it is not kept standing."""
+        for gauge in self._of_services:
+            found = [sample for metric in gauge.collect() for sample in metric.samples]
+            for sample in found:
+                if (sample.labels["namespace"], sample.labels["service"]) == (service.namespace, service.name):
+                    gauge.remove(*(sample.labels[label] for label in self.labels[sample.name]))
+
     def followers(self, change: int) -> None:
         """A follower came (+1) or went (-1)."""
         self._followers.inc(change)
+
+    def lease_problem(self, problem: bool) -> None:
+        """The Lease cannot be used, or can again."""
+        self._lease_problem.set(problem)
+
+    def available(self, resource: str, namespace: str, available: bool) -> None:
+        """A kind of Kubernetes object is watched, or turned off (an `InformerMetrics`)."""
+        self._informers.labels(resource, namespace).set(available)
+
+    def listed(self, resource: str, namespace: str, reason: str) -> None:
+        """A kind was listed: first, gone, resync."""
+        self._lists.labels(resource, namespace, reason).inc()
+
+    def failed(self, resource: str, namespace: str, reason: str) -> None:
+        """A list or watch failed."""
+        self._kube_failures.labels(resource, namespace, reason).inc()
 
     async def probe_lag(self) -> None:
         """Measure for ever how late the event loop runs a timer."""

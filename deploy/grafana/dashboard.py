@@ -68,6 +68,33 @@ OWN_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     ("Scrapes", "reqps", ((per_second("scrapes", "outcome"), "{{outcome}}"),)),
     ("Scrapes, 99th percentile", "s", ((p99("scrape_duration_seconds", "le, outcome"), "{{outcome}}"),)),
     (
+        "Who plans",
+        "short",
+        (
+            ("sum(llm_autoscaler_owner)", "planning: more or less than 1 is wrong"),
+            ("sum(llm_autoscaler_followers)", "following"),
+            ("sum(llm_autoscaler_lease_problem)", "cannot use the Lease"),
+        ),
+    ),
+    (
+        "Changes of who plans",
+        "short",
+        (("sum(increase(llm_autoscaler_terms_total[$__rate_interval]))", "terms begun"),),
+    ),
+    (
+        "Kinds of Kubernetes objects turned off",
+        "short",
+        (("min by (resource) (llm_autoscaler_kube_watched) == 0", "{{resource}}"),),
+    ),
+    (
+        "Kubernetes lists and failures",
+        "cps",
+        (
+            (per_second("kube_lists", "reason"), "lists: {{reason}}"),
+            (per_second("kube_failures", "resource, reason"), "{{resource}}: {{reason}}"),
+        ),
+    ),
+    (
         "Decisions and timers, 99th percentile",
         "s",
         ((p99("decision_duration_seconds"), "one decision"), (p99("loop_lag_seconds"), "timer lag")),

@@ -35,7 +35,8 @@ class Places:
 
     def values(self) -> Object:
         """The chart's values that make it listen there."""
-        return {"bindAddress": "127.0.0.1", "grpc": {"port": self.grpc}, "http": {"port": self.http}}
+        ports = {"bindAddress": "127.0.0.1", "grpc": {"port": self.grpc}, "http": {"port": self.http}}
+        return {**ports, "kube": {"enabled": False}}  # this machine is no pod
 
     @property
     def address(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from autoscaler.kube.cluster import WATCHED
 from tests.chart.rendering import EVERYTHING, IMAGE, NAMESPACE, SERVICE, Object, Rendered, needs_helm, template
 
 pytestmark = needs_helm
@@ -22,13 +23,14 @@ READ = {
     ("", "pods"),
     ("apps", "deployments"),
     ("apps", "statefulsets"),
-    ("apps", "replicasets"),
     ("autoscaling", "horizontalpodautoscalers"),
     ("keda.sh", "scaledobjects"),
     ("serving.kserve.io", "inferenceservices"),
     ("serving.kserve.io", "llminferenceservices"),
+    ("serving.kserve.io", "llminferenceserviceconfigs"),
     ("leaderworkerset.x-k8s.io", "leaderworkersets"),
     ("disaggregatedset.x-k8s.io", "disaggregatedsetrolescalers"),
+    ("disaggregatedset.x-k8s.io", "disaggregatedsets"),
 }
 KUBE = {(*what, verb) for what in READ for verb in ("get", "list", "watch")} | {(*what, "get") for what in SCALES}
 BUFFERS = {
@@ -121,6 +123,10 @@ def test_with_everything_on_there_is_no_wildcard_no_secret_and_no_command_in_a_p
         assert "*" not in (group, resource, verb)
         assert resource not in ("secrets", "pods/exec", "configmaps", "serviceaccounts/token")
         assert verb not in ("deletecollection", "escalate", "bind", "impersonate")
+
+
+def test_the_kinds_that_are_watched_are_those_that_may_be_read() -> None:
+    assert {(resource.group, resource.plural) for resource in WATCHED.values()} == READ
 
 
 def test_a_further_scalable_kind_is_read_and_its_scale_too() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
 import sys
 from pathlib import Path
 
+import aiohttp
 import grpc
 import pytest
 import typer
@@ -14,15 +17,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from autoscaler.cli import app
-from autoscaler.config.server import Address, ServeSettings, serve_settings
+from autoscaler.config.server import Address, KubeSettings, LeaseSettings, ServeSettings, serve_settings
 from autoscaler.config.targets import load_targets, parse_targets
 from autoscaler.core.records import ServiceMode
+from autoscaler.kube.resources import SCALED_OBJECTS
 from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
-from tests.chart.rendering import EVERYTHING, IMAGE, SERVICE, SETS, Object, Rendered, needs_helm, template
+from tests.chart.rendering import EVERYTHING, IMAGE, ROOT, SERVICE, SETS, Object, Rendered, needs_helm, template
 from tests.chart.running import PYTHON, Places, arguments, helm_test, mount, served
+from tests.fakes.kube_api import FakeKubeApi
 
 pytestmark = needs_helm
+
+
+POD = {"POD_NAME": "llm-autoscaler-0", "POD_NAMESPACE": "keda", "POD_IP": "10.0.0.7"}  # as the downward API sets them
 
 
 def settings(rendered: Rendered, folder: Path) -> ServeSettings:
@@ -30,9 +38,7 @@ def settings(rendered: Rendered, folder: Path) -> ServeSettings:
     command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
     name, *rest = arguments(rendered, folder)
     assert name == "serve"
-    if not any(one.startswith("--targets=") for one in rest):
-        rest = [*rest, "--targets=none"]  # serve wants a file until it finds targets by itself
-    return serve_settings(**command.make_context("serve", rest).params)
+    return serve_settings(**command.make_context("serve", rest).params, environ=POD)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -67,7 +73,17 @@ def test_every_value_of_the_process_reaches_serve(tmp_path: Path) -> None:
         log_format="console",
         log_level="debug",
         grace_s=45.0,
+        kube=KubeSettings(True),
+        lease=LeaseSettings("llm-autoscaler", "keda", "llm-autoscaler-0", Address("10.0.0.7", 7000)),
+        peer_name="llm-autoscaler.keda",
     )
+    assert {one["name"] for one in rendered.container()["env"]} >= set(POD)
+    named = template({**IMAGE, "kube": {"namespaces": ["a", "b", "a"]}})
+    assert settings(named, tmp_path).kube == KubeSettings(True, ("a", "b"))
+    assert settings(named, tmp_path).targets is None
+    assert settings(named, tmp_path).lease is None
+    without = template({**IMAGE, "kube": {"enabled": False}, "targets": {"services": [SERVICE]}})
+    assert settings(without, tmp_path).kube == KubeSettings(False)
     assert rendered.pod()["terminationGracePeriodSeconds"] == 55
     assert {port["name"]: port["containerPort"] for port in rendered.container()["ports"]} == {
         "grpc": 7000,
@@ -244,7 +260,7 @@ def test_what_the_chart_renders_serves_with_its_own_certificates_and_passes_its_
 
 def test_helm_test_fails_where_nothing_serves() -> None:
     where = Places()
-    failed = helm_test(template({**IMAGE, **where.values()}), where)
+    failed = helm_test(template({**IMAGE, **where.values(), "kube": {"enabled": True}}), where)
     assert failed.returncode != 0
     assert "refused" in failed.stderr
 
@@ -253,3 +269,39 @@ def test_the_script_of_helm_test_needs_only_what_the_wheel_brings() -> None:
     script = template(IMAGE).one("Pod")["spec"]["containers"][0]["args"][0]
     imported = {line.split()[1].split(".")[0] for line in script.splitlines() if line.startswith(("import ", "from "))}
     assert imported - set(sys.stdlib_module_names) == {"grpc", "scaler_proto"}
+
+
+@pytest.mark.timeout(120)
+async def test_installed_with_nothing_but_an_image_it_starts_on_an_api_server_without_kserve(tmp_path: Path) -> None:
+    where = Places()
+    rendered = template({**IMAGE, **where.values(), "kube": {"enabled": True}})
+    mount(rendered, tmp_path)
+    async with FakeKubeApi(SCALED_OBJECTS) as api, aiohttp.ClientSession() as session:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "LLM_AUTOSCALER_KUBECONFIG": str(api.kubeconfig(tmp_path)),
+        }
+        child = await asyncio.create_subprocess_exec(*PYTHON, *arguments(rendered, tmp_path), env=environment)
+        try:
+            async with asyncio.timeout(60):
+                while not await _ready(session, f"{where.url}/readyz"):
+                    assert child.returncode is None
+                    await asyncio.sleep(0.1)
+            async with session.get(f"{where.url}/metrics") as answer:
+                page = await answer.text()
+        finally:
+            child.terminate()
+            code = await asyncio.wait_for(child.wait(), 40)
+    assert code == 0
+    assert 'kube_watched{kube_namespace="",resource="scaledobjects.keda.sh"} 1.0' in page
+    assert 'kube_watched{kube_namespace="",resource="inferenceservices.serving.kserve.io"} 0.0' in page
+    assert api.writes == []
+
+
+async def _ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url) as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False

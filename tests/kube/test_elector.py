@@ -317,3 +317,26 @@ def test_every_process_has_its_own_identity_also_in_the_same_pod() -> None:
 def test_terms_that_would_allow_two_owners_are_refused() -> None:
     with pytest.raises(ConfigError, match="lease longer than the renew deadline"):
         LeaseTerms(lease_s=10.0, renew_deadline_s=10.0)
+
+
+def test_who_is_not_fit_leaves_a_free_lease_to_others_and_still_sees_whose_it_is() -> None:
+    async def story() -> None:
+        store = LeaseStore()
+        newcomer, other = Replica("new", store), Replica("old", store)
+        fit = False
+        newcomer.elector._fit = lambda: fit
+        newcomer.start()
+        await asyncio.sleep(30.0)
+        assert not newcomer.elector.is_owner
+        assert newcomer.elector.owner == ""
+        other.start()
+        await asyncio.sleep(5.0)
+        assert other.elector.is_owner
+        assert newcomer.elector.owner == "old"
+        fit = True
+        await other.stop()
+        await asyncio.sleep(5.0)
+        assert newcomer.elector.is_owner
+        await newcomer.stop()
+
+    in_virtual_time(story)

@@ -122,3 +122,11 @@ def test_the_container_with_the_gpu_serves() -> None:
 
 def test_an_address_of_ipv6_is_put_in_brackets() -> None:
     assert metrics_page(pod(labels=ISVC)).url("fd00::1") == "http://[fd00::1]:8080/metrics"
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["nvcr.io/nvidia/tritonserver:25.01-trtllm-python-py3", "nvcr.io/nvidia/tritonserver:25.01-vllm-python-py3"],
+)
+def test_a_triton_image_is_triton_whatever_back_end_its_tag_names(image: str) -> None:
+    assert metrics_page(pod(image=image)).server == "triton"

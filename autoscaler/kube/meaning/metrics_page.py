@@ -22,12 +22,12 @@ SERVING_NAMES = ("kserve-container", "main")
 SIDECARS = frozenset({"istio-proxy", "linkerd-proxy", "queue-proxy", "llm-d-routing-sidecar", "storage-initializer"})
 # What stands in an image's name, or begins a command, and whose it is.
 _IMAGES = (
+    ("tritonserver", "triton"),  # first: its tags name the back end, as in tritonserver:25.01-trtllm-python-py3
     ("vllm", "vllm"),
     ("sglang", "sglang"),
     ("text-generation-inference", "tgi"),
     ("trtllm", "trtllm"),
     ("tensorrt-llm", "trtllm"),
-    ("tritonserver", "triton"),
     ("llama.cpp", "llamacpp"),
     ("llama-server", "llamacpp"),
     ("lmdeploy", "lmdeploy"),

@@ -34,10 +34,23 @@ Every option that the chart gives to `autoscaler serve`; tests/chart checks each
 {{- end -}}
 
 {{/*
-Options of the Kubernetes features. `autoscaler serve` has none of them yet, so nothing is rendered: when it has, each
-goes here, one line under its toggle:
-  kube.enabled, kube.namespaces, leaderElection.enabled (with POD_NAME, POD_NAMESPACE, POD_IP of the pod's environment and
-  the Service NAME-peers), events.enabled, fastPath.enabled, podDeletionCost.enabled, capacityBuffer.enabled, shadow.
+Options of the Kubernetes features. Those that `autoscaler serve` does not have yet render nothing: events.enabled,
+fastPath.enabled, podDeletionCost.enabled, capacityBuffer.enabled. The Lease lies in the release's namespace; our other
+replicas reach this one at POD_IP and the gRPC port, which is what --advertise comes to.
 */}}
 {{- define "llm-autoscaler.featureArgs" -}}
+{{- if .Values.kube.enabled }}
+- --kube=on
+{{- with .Values.kube.namespaces }}
+- --kube-namespaces={{ join "," (uniq .) }}
+{{- end }}
+{{- else }}
+- --kube=off
+{{- end }}
+{{- if .Values.leaderElection.enabled }}
+- --lease={{ include "llm-autoscaler.fullname" . }}
+{{- if .Values.certificates.enabled }}
+- --peer-name={{ include "llm-autoscaler.fullname" . }}.{{ .Release.Namespace }}
+{{- end }}
+{{- end }}
 {{- end -}}

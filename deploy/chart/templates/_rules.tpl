@@ -13,9 +13,6 @@ A kind whose CRD is not installed costs nothing here and is found missing by the
 - apiGroups: [""]
   resources: [pods]
   verbs: {{ toJson (ternary (append $read "patch") $read .Values.podDeletionCost.enabled) }}{{ if .Values.podDeletionCost.enabled }} # podDeletionCost.enabled{{ end }}
-- apiGroups: [apps]
-  resources: [replicasets]
-  verbs: {{ toJson $read }}
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: {{ toJson $read }}
@@ -23,7 +20,10 @@ A kind whose CRD is not installed costs nothing here and is found missing by the
   resources: [scaledobjects]
   verbs: {{ toJson $read }}
 - apiGroups: [serving.kserve.io]
-  resources: [inferenceservices, llminferenceservices]
+  resources: [inferenceservices, llminferenceservices, llminferenceserviceconfigs]
+  verbs: {{ toJson $read }}
+- apiGroups: [disaggregatedset.x-k8s.io]
+  resources: [disaggregatedsets]
   verbs: {{ toJson $read }}
 {{- range $scaled }}
 - apiGroups: [{{ .apiGroup | quote }}]
