@@ -1,4 +1,4 @@
-"""Command line: serve, explain, demo, replay, backtest, doctor; each imports what it needs only when it runs."""
+"""Command line: serve, explain, demo, replay, backtest, doctor. Sub-commands import what they need when they run."""
 
 from __future__ import annotations
 

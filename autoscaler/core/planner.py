@@ -101,7 +101,10 @@ class Planner:
             return blocked
         if state.watched_since_s is None:
             state.watched_since_s = now
+        dark_s = max(tick_s, 0.0 if state.blind_since_s is None else now - state.blind_since_s)
         dark = state.blind_since_s is not None or tick_s > DARK_PERIODS * spec.period_s
+        if dark and state.busy_at_s is not None:
+            state.busy_at_s += dark_s  # nobody watched: that is not idle time
         for role in spec.roles:
             if dark or ticks[role.role].resets:
                 state.roles[role.role].settled_at_s = now + SETTLE_S

@@ -21,7 +21,7 @@ from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
 from autoscaler.core.rehearsal import SURGE, tpot_share
 from autoscaler.core.series import SlidingMax
 from autoscaler.core.tracking import Tick, Tracked
-from autoscaler.core.trials import Aim, Trials, Yard
+from autoscaler.core.trials import BEST_SHORT, Aim, Trials, Yard
 
 SHORT_S, LONG_S = 60.0, 240.0
 REACT_S = 15.0  # the HPA's sync: what a decision waits for
@@ -214,7 +214,9 @@ def _learn(
 def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, now: float) -> Aim:
     """The rate that one replica is meant to carry."""
     fitted, one, carried = known.fitted, known.one, state.headroom.carried
-    base_rps = min(one.rate(objective.attainment) * carried.each, one.clearing_rps * carried.first)
+    # Some requests miss on any fleet, as a prompt longer than the limit allows: replicas do not help those.
+    reachable = min(objective.attainment, float(one.shares[0]) - BEST_SHORT)
+    base_rps = min(one.rate(reachable) * carried.each, one.clearing_rps * carried.first)
     yard = Yard(
         one,
         carried,

@@ -116,7 +116,7 @@ class FrontQueue:
     async def _forward(self, server: EmulatedServer, prompt_tokens: int, output_tokens: int) -> tuple[float, float]:
         assert self._session is not None, "start first"  # noqa: S101
         body = {"model": "m", "prompt": "", "prompt_tokens": prompt_tokens, "max_tokens": output_tokens, "stream": True}
-        url = f"http://127.0.0.1:{server.port}/v1/completions"
+        url = f"http://{server.host}:{server.port}/v1/completions"
         async with self._session.post(url, json=body) as response:
             response.raise_for_status()
             first_s, ended = None, False

@@ -56,7 +56,7 @@ class EmulatedServer:
         self.ready_s: float | None = None
         self.draining = False
         self.ended_s: float | None = None
-        self.port = 0
+        self.host, self.port = "127.0.0.1", 0
 
     @property
     def in_flight(self) -> int:
@@ -81,7 +81,7 @@ class EmulatedServer:
             application, access_log=None, handle_signals=False, shutdown_timeout=0.5, handler_cancellation=True
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start()
+        await web.TCPSite(self._runner, self.host, port, backlog=1024).start()
         self.ready_s = self._clock.now()
         reset(self._engine, 0, self.ready_s)
         self._pump_task = asyncio.create_task(self._pump())

@@ -176,7 +176,7 @@ def later_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) 
     best = [Planned(row.policy, row.knobs, row.policy_default) for row in best_peers(rows, asked[0])]
     ours = [Planned(OURS, default=True)] if OURS in scope.policies else []
     planned: list[Planned] = []
-    if one.cell.lead_time_s == MAIN_LEAD_S:
+    if one.is_main or scope.whole:
         planned += [replace(p, kind="faults") for p in (*ours, *best)]
         planned += [replace(p, kind="cold") for p in ours]
         planned += [replace(p, seed=seed) for p in (*ours, *best) for seed in range(1, scope.seeds)]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from autoscaler.core.asking import LEAN_BOUNDS, lean
+from autoscaler.core.asking import EDGE, LEAN_BOUNDS, lean
 from autoscaler.core.attained import Attained, Misses, Told
 from autoscaler.core.capacity import Curve
 from autoscaler.core.headroom import FIRST_LOG, Headroom
@@ -202,3 +202,15 @@ def test_a_limit_inside_a_bucket_of_times_per_token_is_read_between_logarithm_an
     share = evidence.share(0.06)
     assert share is not None
     assert share.middle == pytest.approx(0.9495, abs=0.0008)
+
+
+def test_at_a_cliff_a_burst_of_misses_moves_the_aim_a_quarter_as_much_from_nearer_the_edge() -> None:
+    """2,000 requests too many missed at 10 req/s: 0.139 of ln(rate) over two hours, 0.035 over eight, from 0.12."""
+    attained = Attained()
+    attained.owed, attained.offered = 2000.0, 10.0
+    on_a_slope = lean(attained, Objective(), 10.0, None)
+    at_a_cliff = lean(attained, Objective(), 10.0, None, 1.0)
+    assert on_a_slope == pytest.approx(-0.1389, abs=1e-3)
+    assert at_a_cliff == pytest.approx(EDGE - 0.0347, abs=1e-3)
+    half_known = lean(attained, Objective(), 10.0, None, 0.5)
+    assert on_a_slope < half_known < at_a_cliff
