@@ -24,6 +24,7 @@ from autoscaler.kube.errors import Conflict, NotFound
 from autoscaler.kube.meaning import raw as read
 from autoscaler.kube.meaning.objects import DEPLOYMENT, POD, Objects
 from autoscaler.kube.meaning.raw import Raw
+from autoscaler.kube.meaning.replicas import Memo
 from autoscaler.kube.meaning.resolve import Target, look
 from autoscaler.kube.writing.turns import Turns
 from autoscaler.ports import Clock, Ownership
@@ -131,6 +132,7 @@ class DeletionCost:
         self._priced: set[TargetId] = set()  # may bear prices of ours; after a restart every one may
         self._known: set[TargetId] = set()
         self._told: set[TargetId] = set()
+        self._memos: dict[TargetId, Memo] = {}  # of targets that fall, which are looked at with each decision
 
     def offer(self, decision: Decision, target: Target, objects: Objects, observed: RoleObservation) -> None:
         """Take a decision with what it was made from."""
@@ -144,6 +146,7 @@ class DeletionCost:
             return
         falls = decision.active and 0 < role.replicas < present
         if not falls and key in self._known and key not in self._priced:
+            self._memos.pop(key, None)
             return
         now = self._clock.now()
         if now < self._again_s.get(key, 0.0):
@@ -166,6 +169,7 @@ class DeletionCost:
     def forget(self, target: TargetId) -> None:
         """The target is no longer there."""
         self._again_s.pop(target, None)
+        self._memos.pop(target, None)
         for known in (self._priced, self._known, self._told):
             known.discard(target)
 
@@ -176,7 +180,7 @@ class DeletionCost:
     def _pods(
         self, target: Target, objects: Objects, observed: RoleObservation, mean: float | None
     ) -> list[Priced] | None:
-        sight = look(objects, target)
+        sight = look(objects, target, self._memos.setdefault(target.target, {}))
         if sight.replicas is None or observed.replicas is None:
             return None
         samples = {one.replica_id: one.sample for one in observed.replicas}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -296,6 +297,31 @@ async def test_a_missing_rule_turns_it_off_for_5_minutes_and_is_said_once_with_t
         await here.decide(13)
         assert here.there == 13
         assert here.path.turns.problem is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_of_every_write_in_a_long_life_each_is_the_n_that_keda_is_told_upwards_and_within_its_bounds(
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    owner = Owner()
+    async with world(0, owner, minReplicaCount=2, idleReplicaCount=0, maxReplicaCount=20) as here:
+        for _ in range(150):
+            mode = rng.choice([Mode.NORMAL] * 5 + [Mode.HOLD, Mode.UNKNOWN, Mode.SHADOW])
+            asked, active = rng.choice([rng.randint(0, 25), here.there + 1]), rng.random() < 0.9
+            owner.owns = rng.random() < 0.9
+            paused = rng.random() < 0.1
+            here.raw["metadata"]["annotations"] = {"autoscaling.keda.sh/paused": "true"} if paused else {}
+            before, writes = here.there, len(here.api.writes)
+            await here.decide(asked, active=active, mode=mode)
+            if new := scales(here.api)[writes:]:
+                assert new == [min(max(2, asked), 20)]
+                assert new[0] > before
+                assert (mode, active, owner.owns, paused) == (Mode.NORMAL, True, True, False)
+            if rng.random() < 0.5:  # what KEDA, the HPA, or a person makes of it
+                here.set(rng.choice([0, 1, asked, rng.randint(0, 20)]))
+            here.clock.ahead_s += rng.choice([1.0, 5.0, 60.0])
+        assert len(scales(here.api)) == len(here.api.writes) > 5  # nothing but scales, and some
 
 
 @given(
