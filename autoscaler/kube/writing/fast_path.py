@@ -3,7 +3,7 @@
 Three occasions, all with the N that KEDA is told:
 - the activation edge: KEDA writes 1, and the HPA comes to N at its next sync (12 s measured);
 - the dead band: asked 13 at 12, within its tolerance of 0.1, the HPA stays at 12 for good;
-- the ramp: with its default policies it adds max(4 pods, 100 %) in 15 s, so 1 -> 12 takes it three syncs.
+- the ramp: with its default policies it adds max(4 pods, 100 %) in 15 s, so 1 -> 12 takes it 46 s.
 
 Upwards only, unless the HPA would not write a decrease back: with its default window of 300 s it does, and GPU pods
 load anew. What was measured beside the real KEDA and HPA: a raise written while, or 2 s before, the metric says the
@@ -24,6 +24,7 @@ from autoscaler.kube.meaning import scaledobject as keda
 from autoscaler.kube.meaning.findings import Severity
 from autoscaler.kube.meaning.objects import (
     DEPLOYMENT,
+    HPA,
     LEADER_WORKER_SET,
     ROLE_SCALER,
     SCALED_OBJECT,
@@ -113,8 +114,8 @@ def aim_of(objects: Objects, target: Target) -> Aim | None:
         resource,
         target.workload.name,
         keda.bounds(raw),
-        _tolerance(raw, "scaleUp"),
-        _tolerance(raw, "scaleDown"),
+        _tolerance(objects, raw, "scaleUp"),
+        _tolerance(objects, raw, "scaleDown"),
         up if read.items(up, "policies") else None,
         downwards=len(keda.triggers(raw)) == 1 and _falls_at_once(keda.behavior(raw, "scaleDown")),
     )
@@ -138,9 +139,13 @@ def _falls_at_once(down: Raw) -> bool:
     return window_s == 0 and whole and read.text(down, "selectPolicy") != "Disabled"
 
 
-def _tolerance(raw: Raw, direction: str) -> float:
+def _tolerance(objects: Objects, raw: Raw, direction: str) -> float:
+    """As the HPA has it: API servers without HPAConfigurableTolerance (off before 1.35) drop what is written."""
     said = keda.tolerance(raw, direction)
-    return TOLERANCE if said is None else said
+    made = read.text(raw, "spec", "advanced", "horizontalPodAutoscalerConfig", "name") or f"keda-hpa-{read.name(raw)}"
+    hpa = objects.get(HPA, read.namespace(raw) or "default", made)
+    dropped = hpa is not None and not read.text(hpa, "spec", "behavior", direction, "tolerance")
+    return TOLERANCE if said is None or dropped else said
 
 
 def occasion(aim: Aim, scale: Scale, goal: int, *, edge: bool) -> Occasion | None:

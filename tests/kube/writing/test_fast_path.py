@@ -17,6 +17,7 @@ from autoscaler.core.records import Mode
 from autoscaler.kube.apply import FIELD_MANAGER, Scale
 from autoscaler.kube.client import KubeClient
 from autoscaler.kube.meaning.objects import SCALED_OBJECT, Reading
+from autoscaler.kube.meaning.resolve import survey
 from autoscaler.kube.meaning.scaledobject import Bounds
 from autoscaler.kube.resources import DEPLOYMENTS, SCALED_OBJECTS
 from autoscaler.kube.writing.fast_path import BURST, EDGE_S, Aim, FastPath, Occasion, aim_of, occasion
@@ -38,6 +39,7 @@ from tests.kube.writing.world import (
     scaled_object,
     scales,
 )
+from tests.kube_meaning.recorded import Recording
 
 
 class World:
@@ -135,7 +137,7 @@ async def test_outside_the_dead_band_within_one_step_the_hpa_is_left_to_do_it() 
         assert scales(here.api) == []
 
 
-async def test_1_to_12_is_written_where_the_default_ramp_takes_the_hpa_three_syncs() -> None:
+async def test_1_to_12_is_written_where_the_default_ramp_takes_the_hpa_46_s() -> None:
     async with world(1) as here:
         await here.decide(12)
         assert scales(here.api) == [12]
@@ -143,6 +145,54 @@ async def test_1_to_12_is_written_where_the_default_ramp_takes_the_hpa_three_syn
     async with world(1) as here:
         await here.decide(5)  # 4 pods are one step
         assert scales(here.api) == []
+
+
+def test_a_tolerance_of_zero_that_the_api_server_dropped_leaves_the_dead_band_there() -> None:
+    exact = {"stabilizationWindowSeconds": 0, "tolerance": "0"}
+    raw = scaled_object(**behavior(scaleUp=exact, scaleDown=exact))
+    twelve = Scale(12, 12, "", "")
+    for kept, found in ((True, None), (False, Occasion.DEAD_BAND)):
+        said = exact if kept else {"stabilizationWindowSeconds": 0}
+        hpa = {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "keda-hpa-s", "namespace": "n", "labels": {"scaledobject.keda.sh/name": "s"}},
+            "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}
+            | {"behavior": {"scaleUp": said, "scaleDown": said}},
+        }
+        objects, target = resolved(deployment(12), raw, hpa)
+        aim = aim_of(objects, target)
+        assert aim is not None
+        assert occasion(aim, twelve, 13, edge=False) is found
+        assert occasion(aim, twelve, 11, edge=False) is found  # its behavior is ours: downwards too
+
+
+@pytest.mark.parametrize(
+    ("name", "downwards"),
+    [
+        ("isvc-external", True),
+        ("isvc-external", False),
+        ("llm-own", False),
+        ("llm-scaling", False),
+        ("isvc-keda", False),
+    ],
+)
+def test_on_every_path_of_kserve_13_is_written_at_12_and_less_only_where_the_behavior_is_ours(
+    name: str, downwards: bool
+) -> None:
+    recording = Recording(name)
+    if downwards:
+        at_once = {"scaleDown": {"stabilizationWindowSeconds": 0}}
+        recording.put("ScaledObject", "m", "spec.advanced.horizontalPodAutoscalerConfig.behavior", at_once)
+    elif name == "isvc-external":
+        recording.put("ScaledObject", "m", "spec.advanced", None)
+    objects = recording.cluster()
+    aims = [aim_of(objects, one.target) for one in survey(objects) if one.target is not None]
+    assert aims
+    for aim in aims:
+        assert aim is not None
+        assert occasion(aim, Scale(12, 12, "", ""), 13, edge=False) is Occasion.DEAD_BAND
+        assert (occasion(aim, Scale(12, 12, "", ""), 11, edge=False) is not None) == downwards
 
 
 async def test_steps_that_somebody_set_are_kept() -> None:
