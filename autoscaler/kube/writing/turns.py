@@ -24,9 +24,10 @@ class Turns:
     def __init__(self, what: str, clock: Clock) -> None:
         """`what` is the writer as the log names it."""
         self.problem: ClusterError | None = None  # why the newest job failed; None: it did not
+        self.refused: dict[str, ClusterError] = {}  # by namespace: the rule or the CRD that is missing there
         self.failed = 0  # jobs that the cluster refused or lost, conflicts not counted; for a metric
         self.conflicts = 0  # somebody else wrote first: left to the next decision
-        self._what = what
+        self.what = what
         self._clock = clock
         self._waiting: dict[TargetId, Job] = {}
         self._busy: set[TargetId] = set()
@@ -76,9 +77,10 @@ class Turns:
         except ClusterError as error:
             self._fail(namespace, error)
         except Exception as error:  # noqa: BLE001 -- one target's surprise must not end the others
-            self._fail(namespace, ClusterError(f"{self._what}: {type(error).__name__}: {error}"))
+            self._fail(namespace, ClusterError(f"{self.what}: {type(error).__name__}: {error}"))
         else:
             self.problem = None
+            self.refused.pop(namespace, None)
             self._said = {one for one in self._said if one[0] != namespace}
 
     def _fail(self, namespace: str, error: ClusterError) -> None:
@@ -86,6 +88,7 @@ class Turns:
         self.problem = error
         if isinstance(error, (Forbidden, MissingKind)):
             self._off_until_s[namespace] = self._clock.now() + OFF_S
+            self.refused[namespace] = error
         if (namespace, type(error)) not in self._said:
             self._said.add((namespace, type(error)))
-            _log.warning("cannot write", writer=self._what, namespace=namespace, reason=str(error))
+            _log.warning("cannot write", writer=self.what, namespace=namespace, reason=str(error))
