@@ -66,11 +66,19 @@ async def write_scale(
     return _scale(await client.patch(resource, namespace, name, document, subresource="scale", query=query))
 
 
-async def write_deletion_cost(client: KubeClient, namespace: str, pod: str, cost: int | None) -> None:
-    """Set the price of deleting a pod, within 32 bits; None removes it. Raises NotFound where the pod is gone."""
+async def write_deletion_cost(
+    client: KubeClient, namespace: str, pod: str, cost: int | None, *, mark: str = "", version: str | None = None
+) -> None:
+    """Set the price of deleting a pod, within 32 bits; None removes it. Raises NotFound where the pod is gone.
+
+    `mark` is an annotation that takes the same value, so that ours can be told from others'; with the version that was
+    read it fails as Conflict if anybody wrote the pod since.
+    """
     value = None if cost is None else str(max(-COST_LIMIT, min(COST_LIMIT, cost)))
-    document: Json = {"metadata": {"annotations": {POD_DELETION_COST: value}}}
-    await client.patch(PODS, namespace, pod, document, query={"fieldManager": FIELD_MANAGER})
+    metadata: Json = {"annotations": {POD_DELETION_COST: value} | ({mark: value} if mark else {})}
+    if version:
+        metadata["resourceVersion"] = version
+    await client.patch(PODS, namespace, pod, {"metadata": metadata}, query={"fieldManager": FIELD_MANAGER})
 
 
 def _scale(document: Json) -> Scale:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -68,6 +69,7 @@ class KubeClient:
         self.connection = connection
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self.answered_date_s: float | None = None  # Unix time, in whole seconds, as the newest answer's server had it
 
     async def __aenter__(self) -> KubeClient:
         self._session = aiohttp.ClientSession(
@@ -220,6 +222,7 @@ class KubeClient:
                 await self.connection.place()
                 sent = self.connection.generation
                 response = await self._send(method, call, query, data, content_type, bounds)
+            self.answered_date_s = _date_s(response.headers.get("Date")) or self.answered_date_s
             if response.status < 300:
                 return response
             async with response, asyncio.timeout(timeout_s):
@@ -256,6 +259,13 @@ class KubeClient:
             timeout=bounds,
             allow_redirects=False,
         )
+
+
+def _date_s(written: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(written).timestamp() if written else None
+    except ValueError:
+        return None
 
 
 @asynccontextmanager

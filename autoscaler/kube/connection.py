@@ -135,9 +135,10 @@ def from_kubeconfig(path: str | None = None, context: str | None = None) -> Conn
     async def load(configuration: Configuration) -> None:
         from kubernetes_asyncio.config.kube_config import load_kube_config  # noqa: PLC0415 -- heavy, see above
 
-        await load_kube_config(path, context, configuration, persist_config=False)
+        await load_kube_config(file, context, configuration, persist_config=False)
 
-    return Connection(f"kubeconfig {path or os.environ.get('KUBECONFIG', '~/.kube/config')}", load)
+    file = path or os.environ.get("KUBECONFIG") or "~/.kube/config"  # the library reads the variable when imported only
+    return Connection(f"kubeconfig {file}", load)
 
 
 def find(kubeconfig: str | None = None, context: str | None = None) -> Connection | None:
