@@ -29,36 +29,36 @@ def _trigger(serve: Serve, address: str = "", **metadata: str) -> list[Object]:
     return [{"type": "external-push", "metricType": "AverageValue", "metadata": said}]
 
 
-async def _settles(one: World, serve: Serve, chat: Replicas, since_s: float, for_s: float) -> bool:
-    """Whether, after a while under load, the count is the number we ask for, above one, and all serve."""
+async def _settles(one: World, serve: Serve, chat: Replicas, above: int, since_s: float) -> bool:
+    """Whether, after a while under load, the count is the number we ask for, above what was there, and all serve."""
     asked = await serve.asked(one.namespace, chat.name)
-    return asked > 1 and asked == chat.count == chat.ready and one.clock.now() > since_s + for_s
+    return asked > above and asked == chat.count == chat.ready and one.clock.now() > since_s + LOAD_S
 
 
 async def test_a_deployment_and_a_trigger_with_an_address_are_enough(one: World) -> None:
     """No targets file, no word on the model or the server: held on first sight, then N, and never zero."""
-    chat = await one.deploy("chat", 3)
+    chat = await one.deploy("chat", 2)
     queue, _ = await one.gateway("chat")  # it sends requests; we are not told of it
     serve = await one.serve(cluster=one.cluster())
     since_s = one.clock.now()
     await one.attach("chat", serve, initialCooldownPeriod=None, triggers=_trigger(serve), most=30)
     await until("KEDA and the HPA have read us", serve.was_read, 30)
-    await throughout("a replica went on first sight", lambda: not chat.below(3, since_s), 10)
-    async with load(queue, rps=3.0) as requests:
+    await throughout("a replica went on first sight", lambda: not chat.below(2, since_s), 10)
+    async with load(queue, rps=5.0) as requests:
         began_s = one.clock.now()
 
         async def settled() -> bool:
-            return await _settles(one, serve, chat, began_s, LOAD_S)
+            return await _settles(one, serve, chat, 2, began_s)
 
-        await until("the count is what we ask for, and all serve", settled, LOAD_S + 90)
+        await until("the count is what we ask for, and all serve", settled, LOAD_S + 120)
         under_load = chat.count
         seen = next(reversed(list(serve.decisions(one.namespace, "chat"))))
     assert await requests.finish(60) == len(requests.sent)
-    one.note("3 at first; replicas for 3 req/s without a prior, and every count", [under_load, chat.counts()])
+    one.note("2 at first; replicas for 5 req/s without a prior, and every count", [under_load, chat.counts()])
     # Pages of pods were read, at their addresses and the port of the template.
     assert seen.mode is Mode.NORMAL
-    assert seen.estimates[0].arrivals_rps == pytest.approx(3.0, rel=0.5)
-    assert 1 < under_load < 30, "a number between the bounds, so that it says something"
+    assert seen.estimates[0].arrivals_rps == pytest.approx(5.0, rel=0.5)
+    assert under_load < 30, "the bound says nothing of us"
     assert min(chat.counts()) >= 1
     assert {step.by for step in chat.steps} <= {"kube-controller-manager"}
 
@@ -80,7 +80,7 @@ async def test_with_a_gateway_that_the_operator_names_a_deployment_that_was_foun
         assert (chat.steps[0].before, chat.steps[0].after, chat.steps[0].by) == (0, 1, "keda-operator")
 
         async def settled() -> bool:
-            return await _settles(one, serve, chat, began_s, LOAD_S)
+            return await _settles(one, serve, chat, 1, began_s)
 
         await until("the count is what we ask for, and all serve", settled, LOAD_S + 90)
     assert await requests.finish(60) == len(requests.sent)
