@@ -270,6 +270,9 @@ async def serve_until_stopped(settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT, then end cleanly. Raises ConfigError (file, addresses, certificates)."""
     set_up(settings.log_format, settings.log_level)
     file = load_targets(settings.targets) if settings.targets is not None else TargetsFile(())
+    if not file.services and not settings.kube.on:  # with Kubernetes the file may name wake sources and access alone
+        problem = Problem("services", "nothing, and Kubernetes is off", "services, or --kube on")
+        raise ConfigError(str(settings.targets), (problem,))
     clock = LoopClock()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -76,11 +76,9 @@ def certificates() -> Schema:
 
 
 def targets() -> tuple[Schema, Schema]:
-    """The targets file's schema and its definitions; a file without services is no file, so the chart allows none."""
+    """The targets file's schema and its definitions."""
     schema = FileModel.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
     definitions = schema.pop("$defs")
-    del schema["properties"]["services"]["minItems"]
-    schema["required"] = [key for key in schema["required"] if key != "services"]
     return _plain(schema), _plain(definitions)
 
 

@@ -99,7 +99,7 @@ class FileModel(Strict):
     defaults: Aims = Field(Aims(), description="any key of a service's aims, below its own")
     access: list[AccessModel] = Field(default_factory=list, description="access entries")
     wake_sources: list[WakeSourceModel] = Field(default_factory=list, description="gateways")
-    services: list[ServiceModel] = Field(min_length=1, description="services")
+    services: list[ServiceModel] = Field(default_factory=list, description="services; none: those found in Kubernetes")
 
 
 MODELS = (FileModel, AccessModel, WakeSourceModel, ServiceModel, RoleModel, ReplicasModel)

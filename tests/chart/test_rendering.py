@@ -16,6 +16,7 @@ pytestmark = needs_helm
 
 # The oldest that the chart takes, the newest there is, and two between; 1.33 is the first with the HPA's tolerance.
 VERSIONS = ("1.25", "1.29", "1.33", "1.37")
+GATEWAY = {"name": "gateway", "url": "http://epp.default:9090/metrics", "kind": "llm-d"}
 OTHERS = ("monitoring.coreos.com/v1", "keda.sh/v1alpha1", "cert-manager.io/v1")  # no schema of Kubernetes has them
 
 
@@ -52,6 +53,13 @@ def test_no_object_is_rendered_twice_and_each_has_its_labels(name: str) -> None:
         assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "llm-autoscaler"
 
 
+def test_wake_sources_without_services_are_given_to_it_too() -> None:
+    rendered = template({**IMAGE, "targets": {"wakeSources": [GATEWAY]}})
+    written = yaml.safe_load(rendered.one("ConfigMap")["data"]["targets.yaml"])
+    assert written["wakeSources"] == [GATEWAY]
+    assert "--targets=/etc/llm-autoscaler/targets/targets.yaml" in rendered.container()["args"]
+
+
 def test_an_install_without_an_image_fails_with_one_sentence_that_says_how_to_build_one() -> None:
     rendered = template({})
     assert rendered.code != 0
@@ -66,6 +74,7 @@ def test_an_install_without_an_image_fails_with_one_sentence_that_says_how_to_bu
     [
         ({"replicaCount": 2}, "replicaCount is 2 without leaderElection.enabled"),
         ({"kube": {"enabled": False}}, "kube.enabled is false and no target is given"),
+        ({"kube": {"enabled": False}, "targets": {"wakeSources": [GATEWAY]}}, "no target is given"),
         (
             {"kube": {"enabled": False}, "targets": {"services": [SERVICE]}, "events": {"enabled": True}},
             "events.enabled needs kube.enabled.",

@@ -33,6 +33,11 @@ def test_a_minimal_file_has_the_documented_defaults() -> None:
     assert not service.spec.has_wake_source
 
 
+def test_a_file_may_name_gateways_alone_for_services_that_are_found() -> None:
+    file = parse("wakeSources: [{name: gateway, url: 'http://a:9090/metrics', kind: llm-d}]")
+    assert (file.services, [source.name for source in file.wake_sources]) == ((), ["gateway"])
+
+
 def test_the_file_wins_over_its_defaults_and_these_over_the_environment() -> None:
     environ = {"LLM_AUTOSCALER_DEFAULT_TTFT_SECONDS": "9", "LLM_AUTOSCALER_DEFAULT_ATTAINMENT": "0.5"}
     text = "defaults: {ttftSeconds: 5, tpotSeconds: 0.2}\nservices: [{name: a, tpotSeconds: 0.1, replicas: {urls: []}}]"

@@ -87,7 +87,7 @@ async def one(plane: ControlPlane, keda: Keda, tmp_path: Path, request: pytest.F
     def note(name: str, value: object) -> None:
         request.node.user_properties.append((name, value))
 
-    async with world(plane.admin, keda, HPA_SYNC_S, tmp_path, note) as made:
+    async with world(plane, keda, HPA_SYNC_S, tmp_path, note) as made:
         yield made
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -21,6 +22,21 @@ TOKEN = "e2e-wake"
 START_S = 90.0  # at the lowest priority beside other work, Python alone takes its time
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The cluster that services are found in, as whom it is read, and the Lease by which one of ours plans."""
+
+    kubeconfig: Path
+    namespace: str  # ours: what is read, unless `whole`, and where the Lease lies
+    whole: bool = False
+    lease: str = ""  # "": none
+
+    def options(self) -> list[object]:
+        """For the command line."""
+        where = [] if self.whole else ["--kube-namespaces", self.namespace]
+        return ["--kube", "on", "--kubeconfig", self.kubeconfig, *where, *(["--lease", self.lease] * bool(self.lease))]
+
+
 class Serve:
     """One replica of ours."""
 
@@ -32,23 +48,26 @@ class Serve:
         *,
         host: str = "127.0.0.1",
         port: int | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._state = folder / "state"
         (folder / "token").write_text(TOKEN + "\n")
-        # JSON is YAML.
-        (folder / "targets.yaml").write_text(
-            json.dumps({"services": list(services), "wakeSources": list(wake_sources)})
-        )
         self.host = host
         self.grpc, self.http = port or free_port(host), free_port(host)
-        self._names = [f"{one['namespace']}/{one['name']}" for one in services]
-        self._child = Child("autoscaler", self._command(folder), folder)
+        options: list[object] = [] if cluster is None else cluster.options()
+        said = {"services": list(services), "wakeSources": list(wake_sources)}
+        if any(said.values()):  # without a word from the operator there is no file
+            (folder / "targets.yaml").write_text(json.dumps(said))  # JSON is YAML
+            options += ["--targets", folder / "targets.yaml"]
+        # As the chart's downward API says it.
+        pod = {} if cluster is None else {"POD_NAMESPACE": cluster.namespace, "POD_NAME": folder.name, "POD_IP": host}
+        self._child = Child("autoscaler", self._command(folder, options), folder, pod)
 
-    def _command(self, folder: Path) -> list[object]:
+    def _command(self, folder: Path, options: list[object]) -> list[object]:
         return [
             *(sys.executable, "-c", "from autoscaler.cli import main; main()", "serve"),
-            *("--targets", folder / "targets.yaml", "--state-dir", self._state),
+            *(*options, "--state-dir", self._state),
             *("--grpc", self.address, "--http", f"{self.host}:{self.http}"),
             *("--wake-token-file", folder / "token", "--log-format", "json"),
         ]
@@ -121,6 +140,16 @@ class Serve:
         """Its metrics page."""
         async with aiohttp.ClientSession() as session, session.get(f"{self._root}/metrics") as answer:
             return await answer.text()
+
+    def said(self, event: str) -> list[Object]:
+        """Lines of its log with this event, oldest first."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    async def watched(self) -> dict[str, bool]:
+        """Every kind it wants to watch, and whether it does."""
+        row = r'^llm_autoscaler_kube_watched\{[^}]*resource="([^"]+)"[^}]*\} (\S+)$'
+        return {kind: float(value) == 1.0 for kind, value in re.findall(row, await self.page(), re.M)}
 
     async def streams(self) -> int:
         """Push streams that KEDA holds open."""

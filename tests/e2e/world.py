@@ -7,20 +7,21 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from autoscaler.clock import LoopClock
 from autoscaler.lab.demo_record import Served
 from autoscaler.lab.gateway import FrontQueue
-from tests.e2e.api import Access, Api, Object
+from tests.e2e.api import Api, Object
+from tests.e2e.controlplane import ControlPlane
 from tests.e2e.fleet import Fleet
 from tests.e2e.keda import Keda
 from tests.e2e.kubelet import Kubelet
 from tests.e2e.manifests import deployment, scaled_object, service
 from tests.e2e.replicas import Replicas
-from tests.e2e.scaler import Serve
+from tests.e2e.scaler import Cluster, Serve
 from tests.e2e.waiting import until
 
 START_S = 1.0
@@ -32,6 +33,7 @@ class World:
     """What a test works with."""
 
     namespace: str
+    plane: ControlPlane
     api: Api
     keda: Keda
     hpa_sync_s: float
@@ -46,20 +48,27 @@ class World:
         """A service of the targets file for a Deployment of the same name, or the one `listed`."""
         return service(self.namespace, name, f"{self.fleet.url}/{listed or name}", **settings)
 
-    async def serve(
-        self, *services: Object, wake_sources: Sequence[Object] = (), host: str = "127.0.0.1", port: int | None = None
-    ) -> Serve:
-        """Our service, running."""
-        one = self.prepare(*services, wake_sources=wake_sources, host=host, port=port)
+    def cluster(self, **changes: Any) -> Cluster:
+        """This namespace, as the admin sees it."""
+        return replace(Cluster(self.plane.kubeconfig, self.namespace), **changes)
+
+    async def serve(self, *services: Object, **options: Any) -> Serve:
+        """Our service, running; `options` are those of `prepare`."""
+        one = self.prepare(*services, **options)
         await one.start()
         return one
 
     def prepare(
-        self, *services: Object, wake_sources: Sequence[Object] = (), host: str = "127.0.0.1", port: int | None = None
+        self,
+        *services: Object,
+        wake_sources: Sequence[Object] = (),
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        cluster: Cluster | None = None,
     ) -> Serve:
         """Our service, to be started."""
         folder = self.folder / f"serve{len(self.serves)}"
-        one = Serve(folder, services, wake_sources, host=host, port=port)
+        one = Serve(folder, services, wake_sources, host=host, port=port, cluster=cluster)
         self.serves.append(one)
         return one
 
@@ -150,16 +159,16 @@ async def load(queue: FrontQueue, rps: float) -> AsyncIterator[Load]:
 
 @asynccontextmanager
 async def world(
-    admin: Access, keda: Keda, hpa_sync_s: float, folder: Path, note: Callable[[str, object], None]
+    plane: ControlPlane, keda: Keda, hpa_sync_s: float, folder: Path, note: Callable[[str, object], None]
 ) -> AsyncIterator[World]:
     """A namespace with a stand-in kubelet; everything in it goes away with it."""
     clock, namespace = LoopClock(), f"e2e-{next(_numbers)}"
     keda.ensure_operator()
-    async with Api(admin) as api, Fleet(clock, START_S) as fleet:
+    async with Api(plane.admin) as api, Fleet(clock, START_S) as fleet:
         await api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
         await until("the namespace has its service account", lambda: api.get(account), 30)
-        one = World(namespace, api, keda, hpa_sync_s, clock, fleet, folder, note)
+        one = World(namespace, plane, api, keda, hpa_sync_s, clock, fleet, folder, note)
         async with Kubelet(api, namespace, fleet.run):
             try:
                 async with one.stack:

@@ -127,6 +127,19 @@ async def test_a_broken_targets_file_ends_with_2_and_every_error(tmp_path: Path)
     assert b"attainment" in said
 
 
+async def test_a_file_without_services_and_without_kubernetes_ends_with_2(tmp_path: Path) -> None:
+    path = tmp_path / "targets.yaml"
+    path.write_text("wakeSources: [{name: gateway, url: 'http://127.0.0.1:9/metrics', kind: llm-d}]")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from autoscaler.cli import main; main()", "serve", "--kube", "off"),
+        *("--targets", str(path)),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 2
+    assert b"services, or --kube on" in said
+
+
 def test_free_ports_differ() -> None:
     assert free_port() > 0
     with pytest.raises(OSError):

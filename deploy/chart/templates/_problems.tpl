@@ -9,7 +9,7 @@
 {{- $found = append $found (printf "replicaCount is %d without leaderElection.enabled: the replicas would plan apart and answer KEDA with different numbers; set leaderElection.enabled=true or replicaCount=1." (int $v.replicaCount)) -}}
 {{- end -}}
 {{- if not $v.kube.enabled -}}
-{{- if not (include "llm-autoscaler.targetsConfigMap" .) -}}
+{{- if not (or $v.targets.services $v.existingTargetsConfigMap) -}}
 {{- $found = append $found "kube.enabled is false and no target is given: set targets.services or existingTargetsConfigMap." -}}
 {{- end -}}
 {{- range $toggle := list "events" "fastPath" "podDeletionCost" "capacityBuffer" -}}
