@@ -145,7 +145,7 @@ async def _install_rights(one: World) -> tuple[Object, str]:
     kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     for item in (item for kind in kinds for item in rendered.all(kind)):
         await one.api.apply(item)
-        if kind_is_wide(item):
+        if _is_wide(item):
             one.stack.push_async_callback(one.api.delete, await one.api.path(item))
     account = rendered.one("ServiceAccount")["metadata"]["name"]
     path = f"/api/v1/namespaces/{one.namespace}/serviceaccounts/{account}/token"
@@ -154,7 +154,7 @@ async def _install_rights(one: World) -> tuple[Object, str]:
     return rendered.one("ClusterRole"), token
 
 
-def kind_is_wide(item: Object) -> bool:
+def _is_wide(item: Object) -> bool:
     """Whether it outlives the namespace."""
     return str(item["kind"]).startswith("Cluster")
 
