@@ -16,7 +16,7 @@ from autoscaler.clock import LoopClock
 from autoscaler.collect.fetching import Fetcher
 from autoscaler.config.records import TargetsFile
 from autoscaler.config.server import ServeSettings
-from autoscaler.config.targets import load_targets
+from autoscaler.config.targets import load_targets, without_file
 from autoscaler.control.board import Board
 from autoscaler.control.directories import Directories
 from autoscaler.control.directory import Directory
@@ -102,7 +102,11 @@ class Service:
         self._rng = random.Random(wiring.seed)  # noqa: S311
         self._cluster = _cluster(wiring, self._rng)
         sources = [source.name for source in file.wake_sources]
-        self._found = KubeDiscovery(self._cluster, wiring.clock, sources) if self._cluster is not None else None
+        self._found = (
+            KubeDiscovery(self._cluster, wiring.clock, sources, defaults=file.defaults)
+            if self._cluster is not None
+            else None
+        )
         self.directory = Directories(Directory(file.services, _warn), self._found)
         self._relay = Relay(self.board, self._topics)
         self._triggers = HeardTriggers(self.directory, wiring.clock, self._heard)
@@ -269,7 +273,7 @@ def _warn(text: str) -> None:
 async def serve_until_stopped(settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT, then end cleanly. Raises ConfigError (file, addresses, certificates)."""
     set_up(settings.log_format, settings.log_level)
-    file = load_targets(settings.targets) if settings.targets is not None else TargetsFile(())
+    file = load_targets(settings.targets) if settings.targets is not None else without_file()
     if not file.services and not settings.kube.on:  # with Kubernetes the file may name wake sources and access alone
         problem = Problem("services", "nothing, and Kubernetes is off", "services, or --kube on")
         raise ConfigError(str(settings.targets), (problem,))

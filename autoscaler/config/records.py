@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from autoscaler.core.records import ServiceSpec
@@ -75,17 +75,6 @@ class ServiceSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetsFile:
-    """Everything one targets file says."""
-
-    services: tuple[ServiceSettings, ...]
-    wake_sources: tuple[WakeSourceSettings, ...] = ()
-    access: tuple[Access, ...] = ()
-    scrape_interval_s: float = 1.0
-    scrape_timeout_s: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
 class Overrides:
     """What trigger metadata sets on top of the file, for one target; None: not set."""
 
@@ -104,6 +93,18 @@ class Overrides:
     server: str | None = None  # these three: of pods found in Kubernetes
     metrics_port: int | None = None
     metrics_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsFile:
+    """Everything one targets file says."""
+
+    services: tuple[ServiceSettings, ...]
+    wake_sources: tuple[WakeSourceSettings, ...] = ()
+    access: tuple[Access, ...] = ()
+    scrape_interval_s: float = 1.0
+    scrape_timeout_s: float = 2.0
+    defaults: Overrides = field(default_factory=Overrides)  # of services found in Kubernetes, below their own words
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from autoscaler.config.records import (
     Access,
     ListKind,
+    Overrides,
     ReplicaList,
     ServiceSettings,
     TargetSettings,
@@ -139,6 +140,32 @@ def parse_targets(text: str, source: str, folder: Path, environ: Mapping[str, st
         access=tuple(_access(one, folder) for one in read.access),
         scrape_interval_s=read.scrape_interval_seconds,
         scrape_timeout_s=read.scrape_timeout_seconds,
+        defaults=_defaults(read.defaults, below),
+    )
+
+
+def without_file(environ: Mapping[str, str] = os.environ) -> TargetsFile:
+    """What the environment alone says. Raises ConfigError (a malformed value)."""
+    return parse_targets("services: []", "the environment", Path(), environ)
+
+
+def _defaults(defaults: Aims, below: Aims) -> Overrides:
+    """What is set for services that Kubernetes tells of; their bounds and GPUs are Kubernetes' to say."""
+
+    def aim(name: str) -> Any:
+        return _first(getattr(defaults, name), getattr(below, name))
+
+    wake_source = aim("wake_source")
+    return Overrides(
+        ttft_s=aim("ttft_seconds"),
+        tpot_s=aim("tpot_seconds"),
+        attainment=aim("attainment"),
+        keep_warm_s=aim("keep_warm_seconds"),
+        gpu_price_per_hour=aim("gpu_price_per_hour"),
+        prior=aim("prior"),
+        max_batched_tokens=aim("max_batched_tokens"),
+        wake_source_none=wake_source == "none",
+        wake_source=None if wake_source == "none" else wake_source,
     )
 
 
@@ -163,6 +190,9 @@ def _cross_checks(read: FileModel) -> list[Problem]:
         found += _one_of(f"{at}.access", wake.access, access, "the name of an access entry")
         found += _one_of(f"{at}.kind", wake.kind, set(gateway_kinds()), f"one of {', '.join(gateway_kinds())}")
         found += _url(f"{at}.url", wake.url)
+    if read.defaults.wake_source is not None and not read.services:  # else told at each service
+        name = read.defaults.wake_source
+        found += _one_of("defaults.wakeSource", name, wakes, "the name of a wake source, or none")
     seen: set[tuple[str, str]] = set()
     for i, service in enumerate(read.services):
         at = f"services[{i}]"

@@ -15,7 +15,7 @@ import structlog
 
 from autoscaler.config.annotations import PREFIX
 from autoscaler.config.metadata import normalise
-from autoscaler.config.records import ServiceSettings
+from autoscaler.config.records import Overrides, ServiceSettings
 from autoscaler.core.errors import AutoscalerError, ClusterError, ConfigError, Problem
 from autoscaler.core.records import ServiceId, ServiceMode, TargetId
 from autoscaler.kube.cache import Handlers
@@ -63,8 +63,10 @@ class KubeDiscovery:
         clock: Clock,
         wake_sources: Iterable[str] = (),
         addresses: frozenset[str] = frozenset(),
+        defaults: Overrides | None = None,
     ) -> None:
         self._cluster = cluster
+        self._defaults = defaults or Overrides()  # the operator's, below what objects and triggers say
         self._objects = cluster.objects
         self._clock = clock
         self._wake_sources = frozenset(wake_sources)
@@ -302,13 +304,16 @@ class KubeDiscovery:
                 self._changed.set()
             return
         try:
-            spec = service_spec(targets)
+            spec = service_spec(targets, defaults=self._defaults)
         except ConfigError as error:
             self._say("cannot be planned as it is set", (service.namespace, service.name), str(error))
             self._faulty[service] = error
             return
         self._faulty.pop(service, None)
-        source = next((one.overrides.wake_source for one in targets if one.overrides.wake_source), None)
+        said = [one.overrides for one in targets]
+        source = next((one.wake_source for one in said if one.wake_source), None)
+        if source is None and not any(one.wake_source_none for one in said):
+            source = self._defaults.wake_source
         self._services[service] = ServiceSettings(spec, (), source)
         if former is None or [one.role for one in former.spec.roles] != [one.role for one in spec.roles]:
             self._changed.set()

@@ -9,7 +9,7 @@ import pytest
 from autoscaler.config.metadata import normalise, read_trigger
 from autoscaler.config.records import ListKind, TargetsFile
 from autoscaler.config.server import Address, read_address
-from autoscaler.config.targets import parse_targets
+from autoscaler.config.targets import parse_targets, without_file
 from autoscaler.core.errors import ConfigError, Problem
 
 MINIMAL = "services: [{name: chat, replicas: {urls: ['http://a:8000']}}]"
@@ -113,3 +113,12 @@ def test_an_address_is_host_and_port_also_in_ipv6() -> None:
 def test_shadow_as_a_key_is_told_how_it_is_written() -> None:
     (found,) = errors("services: [{name: chat, shadow: true, replicas: {urls: ['http://a:8000']}}]")
     assert "`mode: shadow`" in found
+
+
+def test_what_is_set_for_all_reaches_services_found_in_kubernetes_from_the_file_above_the_environment() -> None:
+    environ = {"LLM_AUTOSCALER_DEFAULT_TTFT_SECONDS": "2", "LLM_AUTOSCALER_DEFAULT_ATTAINMENT": "0.9"}
+    file = parse_targets("defaults: {attainment: 0.99, wakeSource: none}", "targets.yaml", Path(), environ)
+    assert (file.defaults.ttft_s, file.defaults.attainment, file.defaults.wake_source_none) == (2.0, 0.99, True)
+    assert without_file(environ).defaults.attainment == 0.9
+    with pytest.raises(ConfigError, match=r"defaults\.wakeSource"):
+        parse_targets("defaults: {wakeSource: gatway}", "targets.yaml", Path(), {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autoscaler.config.records import Overrides
 from autoscaler.core.errors import ClusterError, ConfigError
 from autoscaler.core.records import Objective, RoleSpec, ServiceId, ServiceMode, TargetId
 from autoscaler.kube.meaning.kserve import Path
@@ -46,6 +47,21 @@ def test_a_trigger_with_only_scaler_address_works_for_a_vllm_service_of_kserve()
     spec = service_spec([target])
     assert spec.objective == Objective()
     assert spec.roles == (RoleSpec("", 0, 100, 1),)
+    assert not spec.has_wake_source
+
+
+def test_what_the_operator_sets_for_all_counts_for_a_service_that_was_found_and_says_nothing() -> None:
+    objects = Recording("isvc-runtime").cluster()
+    silent = resolve(objects, "models", "qwen-predictive", {"scalerAddress": "scaler.autoscaling.svc:6000"})
+    defaults = Overrides(ttft_s=1.5, attainment=0.99, keep_warm_s=900.0, wake_source="gateway")
+    spec = service_spec([silent], defaults=defaults)
+    assert (spec.objective.ttft_s, spec.objective.attainment, spec.keep_warm_s) == (1.5, 0.99, 900.0)
+    assert spec.has_wake_source
+    assert spec.roles == (RoleSpec("", 0, 100, 1),)
+    said = {"scalerAddress": "x:6000", "ttftSeconds": "4", "wakeSource": "none"}
+    spec = service_spec([resolve(objects, "models", "qwen-predictive", said)], defaults=defaults)
+    assert (spec.objective.ttft_s, spec.objective.attainment) == (4.0, 0.99)
+    assert spec.zero_without_wake_source
     assert not spec.has_wake_source
 
 

@@ -6,23 +6,33 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from autoscaler.config.overlay import apply
+from autoscaler.config.records import Overrides
 from autoscaler.core.records import RoleSpec, ServiceMode, ServiceSpec
 from autoscaler.kube.meaning.resolve import Target
 
 
-def service_spec(targets: Sequence[Target], file: ServiceSpec | None = None) -> ServiceSpec:
+def service_spec(
+    targets: Sequence[Target], file: ServiceSpec | None = None, defaults: Overrides | None = None
+) -> ServiceSpec:
     """What is set for one service, all of its roles together; `file` is the operator's own word on it.
 
-    `targets` are the targets of that service. Raises ConfigError (bounds that exclude each other).
+    `targets` are the targets of that service, `defaults` what the operator sets for all that say nothing.
+    Raises ConfigError (bounds that exclude each other).
     """
     first = targets[0].target.service
     roles = {one.role: one for one in file.roles} if file else {}
     base = file or ServiceSpec(first, ())
     specs = tuple(roles.get(one.target.role) or _role(one) for one in _once(targets))
     spec = replace(base, service=first, roles=specs)
+    said = [one.overrides for one in targets]
+    if defaults is not None:
+        if any(one.wake_source or one.wake_source_none for one in said):
+            defaults = replace(defaults, wake_source=None, wake_source_none=False)
+        for one in targets:
+            spec = apply(spec, one.target.role, defaults)
     for one in targets:
         spec = apply(spec, one.target.role, one.overrides)
-    woken = any(one.overrides.wake_source for one in targets)
+    woken = any(one.wake_source for one in (*said, defaults) if one is not None)
     shadow = all(one.mode is ServiceMode.SHADOW for one in targets)
     return replace(
         spec,
