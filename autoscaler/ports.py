@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -128,6 +130,10 @@ class WakeSource(Protocol):
         """Live wakes of the service."""
         ...
 
+    def watch(self, service: ServiceId) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set when wakes of the service come in; the watcher clears it."""
+        ...
+
 
 class WakeBook(WakeSource, Protocol):
     """The same, with what the wake API and other replicas write into it."""
@@ -140,6 +146,10 @@ class WakeBook(WakeSource, Protocol):
         """Put the owner's wishes for a service in place of those known here."""
         ...
 
+    async def keep(self, service: ServiceId) -> None:
+        """Write the wishes of a service where they outlive this process."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -150,7 +160,7 @@ class Saved:
 
 
 class StateStore(Protocol):
-    """Keeps planner snapshots across restarts."""
+    """Keeps planner snapshots, and wakes that were accepted, across restarts."""
 
     async def load(self, service: ServiceId) -> Saved | None:
         """The newest snapshot of the service, None if there is none."""
@@ -158,6 +168,14 @@ class StateStore(Protocol):
 
     async def save(self, service: ServiceId, snapshot: bytes, at_s: float) -> None:
         """Keep a snapshot; replaces the former one."""
+        ...
+
+    async def load_wakes(self, now: float) -> Mapping[ServiceId, tuple[Wake, ...]]:
+        """Wakes of every service that have not expired; drops the others."""
+        ...
+
+    async def save_wakes(self, service: ServiceId, wakes: tuple[Wake, ...]) -> None:
+        """Keep the wakes of a service; replaces the former ones."""
         ...
 
 

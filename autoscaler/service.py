@@ -110,7 +110,7 @@ class Service:
         self.directory = Directories(Directory(file.services, _warn), self._found)
         self._relay = Relay(self.board, self._topics)
         self._triggers = HeardTriggers(self.directory, wiring.clock, self._heard)
-        self._wakes = Wakes(self._admit)
+        self._wakes = Wakes(self._admit, wiring.store)
         self._stack = contextlib.AsyncExitStack()
         self._tasks = Tasks()
         self._web = web(
@@ -156,6 +156,10 @@ class Service:
         return knows or self._wiring.clock.now() - self._began_s >= PATIENCE_S
 
     async def __aenter__(self) -> Service:
+        try:
+            await self._wakes.load(self._wiring.clock.now())
+        except ClusterError as error:
+            _warn(f"{error}; wakes accepted before this start are not known")
         fetcher = await self._stack.enter_async_context(Fetcher(self._file.access))
         self.grpc_port = await self._scaler.start()
         self._stack.push_async_callback(self._scaler.stop)
@@ -196,8 +200,9 @@ class Service:
         )
 
     async def _follow(self) -> None:
-        """Follow the owner, and keep what it tells of learned state as if it were our own."""
-        async with _keeping(self._relay, self._wiring.store, self.directory.services, self._wiring.clock):
+        """Follow the owner, and keep what it tells of learned state and wishes as if they were our own."""
+        wiring = self._wiring
+        async with _keeping(self._relay, wiring.store, self._wakes, self.directory.services, wiring.clock):
             await self._following.run()
 
     async def _hand_over(self) -> None:
@@ -212,6 +217,7 @@ class Service:
             return
         self._wakes.add(service, wake)
         self._relay.tell(Kind.WAKES, service)
+        await self._wakes.keep(service)
 
     def _heard(self, key: TriggerKey) -> None:
         self._relay.tell(Kind.TRIGGER, key)
@@ -240,9 +246,9 @@ def _nobody(_: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def _keeping(
-    relay: Relay, store: StateStore, services: Callable[[], tuple[ServiceId, ...]], clock: Clock
+    relay: Relay, store: StateStore, wakes: Wakes, services: Callable[[], tuple[ServiceId, ...]], clock: Clock
 ) -> AsyncIterator[None]:
-    """Inside, snapshots that the owner tells are put into this replica's own store now and then, and at the end."""
+    """Inside, what the owner tells is put into this replica's own store now and then, and at the end."""
     saved: dict[ServiceId, float] = {}
 
     async def save() -> None:
@@ -251,6 +257,7 @@ async def _keeping(
             if log is not None and saved.get(service) != log.saved.at_s:
                 saved[service] = log.saved.at_s
                 await store.save(service, log.saved.snapshot, log.saved.at_s)
+        await wakes.keep_changed()
 
     async def now_and_then() -> None:
         while True:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from autoscaler.control.handover import not_below, take_up
 from autoscaler.control.relay import Relay
 from autoscaler.core import Planner
 from autoscaler.core.errors import AutoscalerError
-from autoscaler.core.records import Decision, Observation, ServiceId, ServiceSpec
+from autoscaler.core.records import Decision, Observation, ServiceId, ServiceSpec, Wake
 from autoscaler.ports import (
     Clock,
     DecisionSink,
@@ -77,6 +79,7 @@ class ServiceLoop:
         self._warn = warn
         self.planner = Planner()
         self._before: Standing | None = None  # what stood when this replica began to own
+        self._wakes: tuple[Wake, ...] = ()  # those that the last decision knew
         self._saved_at_s = 0.0
         self._saved_leads_s: list[float | None] = []
 
@@ -110,7 +113,7 @@ class ServiceLoop:
             while self._place.ownership.is_owner():
                 decision = self.decide()
                 await self._save_if_due(decision)
-                await self._wait(decision)
+                await self.wait(decision)
         finally:
             await self._store.save(self._service, self.planner.snapshot(), self._clock.now())
 
@@ -145,25 +148,37 @@ class ServiceLoop:
         for role, source in self._sources.roles.items():
             self._sources.samples.watch(f"{self._service}/{role}", source.endpoints() or ())
             roles.append(source.observe(self._sources.samples, now))
+        self._wakes = self._sources.wakes.wakes(self._service, now)
         return Observation(
             self._spec(),
             tuple(roles),
             self._sources.held.readings(self._service),
-            self._sources.wakes.wakes(self._service, now),
+            self._wakes,
         )
 
-    async def _wait(self, decision: Decision) -> None:
-        """Sleep until the next decision is due, or, when at zero, until somebody waits."""
+    async def wait(self, decision: Decision) -> None:
+        """Until the next decision is due, a wake asks for more than it knew, or, at zero, somebody waits."""
         until_s = self._clock.now() + decision.next_in_s
-        # A remainder below a microsecond is rounding, which a virtual clock would never get past.
-        while (left_s := until_s - self._clock.now()) > 1e-6:
-            await self._clock.sleep(min(left_s, WAKE_CHECK_S))
-            if not decision.active and self._somebody_waits():
-                return
+        with self._sources.wakes.watch(self._service) as woken:
+            # A remainder below a microsecond is rounding, which a virtual clock would never get past.
+            while (left_s := until_s - self._clock.now()) > 1e-6:
+                woken.clear()
+                if self._woken():
+                    return
+                # Only gateways must be looked at: a wake tells of itself.
+                step_s = left_s if decision.active else min(left_s, WAKE_CHECK_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._clock.wall_s(step_s)):
+                        await woken.wait()
+                if not decision.active and self._somebody_waits():
+                    return
+
+    def _woken(self) -> bool:
+        """Whether wakes ask for more than the last decision knew: a caller who repeats itself makes no decisions."""
+        live = self._sources.wakes.wakes(self._service, self._clock.now())
+        return max((one.replicas for one in live), default=0) > max((one.replicas for one in self._wakes), default=0)
 
     def _somebody_waits(self) -> bool:
-        if self._sources.wakes.wakes(self._service, self._clock.now()):
-            return True
         return any(reading.held for reading in self._sources.held.readings(self._service))
 
     async def _save_if_due(self, decision: Decision) -> None:

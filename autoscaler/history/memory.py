@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from autoscaler.core.records import ServiceId
+from collections.abc import Mapping
+
+from autoscaler.core.records import ServiceId, Wake
 from autoscaler.ports import Saved
 
 
@@ -11,6 +13,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._snapshots: dict[ServiceId, Saved] = {}
+        self._wakes: dict[ServiceId, tuple[Wake, ...]] = {}
 
     async def load(self, service: ServiceId) -> Saved | None:
         """The newest snapshot of the service."""
@@ -19,3 +22,13 @@ class MemoryStore:
     async def save(self, service: ServiceId, snapshot: bytes, at_s: float) -> None:
         """Keep a snapshot."""
         self._snapshots[service] = Saved(at_s, snapshot)
+
+    async def load_wakes(self, now: float) -> Mapping[ServiceId, tuple[Wake, ...]]:
+        """Wakes that have not expired."""
+        live = {one: tuple(w for w in wakes if w.expires_at_s > now) for one, wakes in self._wakes.items()}
+        self._wakes = {service: wakes for service, wakes in live.items() if wakes}
+        return self._wakes
+
+    async def save_wakes(self, service: ServiceId, wakes: tuple[Wake, ...]) -> None:
+        """Keep the wakes of a service."""
+        self._wakes[service] = wakes

@@ -1,24 +1,28 @@
-"""Planner snapshots in SQLite: one row per service, written off the loop."""
+"""Planner snapshots in SQLite, one row per service, and accepted wakes, written off the loop."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from autoscaler.core.errors import ClusterError
-from autoscaler.core.records import ServiceId
+from autoscaler.core.records import ServiceId, Wake
 from autoscaler.ports import Saved
 
 P = ParamSpec("P")
 R = TypeVar("R")
 SCHEMA_VERSION = 1
+# Tables that are only added leave the version as it is: a build rolled back reads what it knows and keeps its state.
 _CREATE = (
     "CREATE TABLE IF NOT EXISTS snapshots (service TEXT PRIMARY KEY, at_s REAL NOT NULL, snapshot BLOB NOT NULL)"
-    " WITHOUT ROWID"
+    " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS wakes"
+    " (namespace TEXT NOT NULL, name TEXT NOT NULL, replicas INTEGER NOT NULL, expires_at_s REAL NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS wakes_of ON wakes (namespace, name)",
 )
 
 
@@ -51,7 +55,8 @@ class SqliteStore:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found > SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"schema version {found}, expected at most {SCHEMA_VERSION}")
-            connection.execute(_CREATE)
+            for statement in _CREATE:
+                connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _connect(self) -> sqlite3.Connection:
@@ -68,6 +73,17 @@ class SqliteStore:
         """Keep a snapshot; storage that fails is a warning, since scaling goes on without it."""
         try:
             await self._run(self._save, service, snapshot, at_s)
+        except ClusterError as error:
+            self._warn(str(error))
+
+    async def load_wakes(self, now: float) -> Mapping[ServiceId, tuple[Wake, ...]]:
+        """Wakes of every service that have not expired; drops the others. Raises ClusterError."""
+        return await self._run(self._load_wakes, now)
+
+    async def save_wakes(self, service: ServiceId, wakes: tuple[Wake, ...]) -> None:
+        """Keep the wakes of a service; storage that fails is a warning: a wake counts as long as this process lives."""
+        try:
+            await self._run(self._save_wakes, service, wakes)
         except ClusterError as error:
             self._warn(str(error))
 
@@ -88,3 +104,19 @@ class SqliteStore:
     def _save(self, service: ServiceId, snapshot: bytes, at_s: float) -> None:
         with closing(self._connect()) as connection, connection:
             connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (str(service), at_s, snapshot))
+
+    def _load_wakes(self, now: float) -> Mapping[ServiceId, tuple[Wake, ...]]:
+        found: dict[ServiceId, tuple[Wake, ...]] = {}
+        with closing(self._connect()) as connection, connection:
+            connection.execute("DELETE FROM wakes WHERE expires_at_s <= ?", (now,))
+            for namespace, name, replicas, expires_at_s in connection.execute("SELECT * FROM wakes ORDER BY rowid"):
+                service = ServiceId(namespace, name)
+                found[service] = (*found.get(service, ()), Wake(int(replicas), float(expires_at_s)))
+        return found
+
+    def _save_wakes(self, service: ServiceId, wakes: tuple[Wake, ...]) -> None:
+        key = (service.namespace, service.name)
+        with closing(self._connect()) as connection, connection:
+            connection.execute("DELETE FROM wakes WHERE namespace = ? AND name = ?", key)
+            rows = [(*key, wake.replicas, wake.expires_at_s) for wake in wakes]
+            connection.executemany("INSERT INTO wakes VALUES (?, ?, ?, ?)", rows)

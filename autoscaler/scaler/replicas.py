@@ -109,6 +109,7 @@ class ReplicasServicer(rpc.ReplicasServicer):
         shared, service = self._shared, wire.service_from(request.service)
         shared.wakes.add(service, wire.wish_from(wish, shared.clock.now()))
         shared.relay.tell(Kind.WAKES, service)
+        await shared.wakes.keep(service)
         return pb.Taken()
 
     async def _refuse_unless_owner(self, context: Any) -> None:
