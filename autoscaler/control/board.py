@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from autoscaler.core.records import Decision, Mode, Observation, Reason, ServiceId, TargetId
+from autoscaler.core.records import Decision, Mode, Observation, Reason, RoleObservation, ServiceId, TargetId
 
 # A decision older than this many periods is not trusted as it stands: its number is held instead.
 STALE_AFTER_PERIODS = 3.0
@@ -30,7 +30,8 @@ class Standing:
     """The newest decision of one service, and what it takes to hold it honestly."""
 
     decision: Decision
-    present: Mapping[str, int]  # role -> replicas listed, whether they answer or not
+    # role -> replicas that the cluster was told to run; where that cannot be read those listed, answering or not
+    present: Mapping[str, int]
     period_s: float
     hold_limit_s: float
 
@@ -49,12 +50,7 @@ class Board:
         """Take one decision and wake those who watch its service."""
         spec = observation.spec
         former = self._entries.get(decision.service)
-        present = {
-            role.role: len(role.replicas)
-            if role.replicas is not None
-            else (former.present.get(role.role, 0) if former else 0)
-            for role in observation.roles
-        }
+        present = {one.role: _present(one, former) for one in observation.roles}
         self._stand(Standing(decision, present, spec.period_s, spec.hold_limit_s))
 
     def take(self, standing: Standing, now: float) -> bool:
@@ -87,8 +83,8 @@ class Board:
     def answer(self, target: TargetId, now: float) -> Answer | None:
         """The answer for one target; None if nothing was ever decided for it.
 
-        A decision older than three periods is held: active, at the largest of its number and the replicas listed; past
-        the hold limit it is unknown.
+        A decision older than three periods is held: active, at the larger of its number and what is present; past the
+        hold limit it is unknown.
         """
         entry = self._entries.get(target.service)
         role = entry.decision.role(target.role) if entry else None
@@ -117,3 +113,13 @@ class Board:
             watchers.discard(event)
             if not watchers:
                 self._watchers.pop(service, None)
+
+
+def _present(role: RoleObservation, former: Standing | None) -> int:
+    """What a hold must not fall below. Replicas beyond what the cluster was told are leaving, for minutes where they
+    finish what they have: kept, they would take back a decrease that was carried out."""
+    if role.spec_replicas is not None:
+        return role.spec_replicas
+    if role.replicas is not None:
+        return len(role.replicas)
+    return former.present.get(role.role, 0) if former else 0

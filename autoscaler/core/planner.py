@@ -191,10 +191,18 @@ class Planner:
         return Decision(spec.service, now, Mode.HOLD, active, held, reasons, (), spec.period_s)
 
     def _held(self, role: RoleSpec, seen: RoleObservation | None, tick: Tick) -> RoleDecision:
-        last = self._state.roles[role.role].last_replicas
-        counts = [tick.listed, last]
-        if seen is not None:
-            counts += [seen.spec_replicas or 0, seen.status_replicas or 0]
+        """What the cluster was told to run, or the last count asked if that is more.
+
+        Pods beyond both are leaving: asked 2 and at 2 with 8 still listed, holding what is listed took the decrease
+        back. Without a scale to read nobody can tell, and what is listed is kept.
+        """
+        state = self._state.roles[role.role]
+        told = seen.spec_replicas if seen is not None else None
+        if told is not None and state.decided_at_s is not None:
+            counts = [told, state.last_replicas]
+        else:
+            status = seen.status_replicas if seen is not None else None
+            counts = [tick.listed, state.last_replicas, told or 0, status or 0]
         return RoleDecision(role.role, min(role.max_replicas, max(counts)))
 
     # --- enough is known ---------------------------------------------------------------------------------------------

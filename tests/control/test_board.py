@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autoscaler.control.board import Board
 from autoscaler.core.records import (
     Decision,
@@ -55,6 +57,15 @@ def test_a_decision_older_than_three_periods_is_held_and_never_below_what_is_lis
     assert answer is not None
     assert (answer.mode, answer.active, answer.replicas) == (Mode.HOLD, True, 5)
     assert answer.reasons[0].code == "stale_decision"
+
+
+def test_a_stale_decrease_that_the_cluster_has_taken_over_is_not_taken_back_while_replicas_leave() -> None:
+    board, seen = Board(), observed(8)
+    for told, held in ((2, 2), (5, 5), (8, 8), (1, 2)):
+        board.publish(replace(seen, roles=(replace(seen.roles[0], spec_replicas=told),)), decided(100.0, 2), 0.001)
+        answer = board.answer(TARGET, 130.0)
+        assert answer is not None
+        assert (answer.mode, answer.active, answer.replicas) == (Mode.HOLD, True, held)
 
 
 def test_a_stale_scale_down_to_zero_is_not_carried_out_while_replicas_are_listed() -> None:

@@ -141,6 +141,40 @@ def test_blind_it_holds_what_is_there_and_unknown_only_after_the_limit() -> None
     assert planner.observe(blind, T0 + 200 + 700).mode is Mode.UNKNOWN
 
 
+def test_a_blackout_right_after_a_decrease_neither_takes_it_back_nor_goes_below_what_the_scale_says() -> None:
+    """8 replicas under almost nothing come down to 2; pages go dark while 6 are still listed."""
+    fleet = Fleet(spec=replace(SPEC, roles=(replace(ROLE, min_replicas=2),)))
+    planner = Planner()
+    rates = [4.0] * 60 + [0.05] * 300
+    last = run(planner, fleet, rates, 8)[-1].roles[0].replicas
+    assert last == 2
+    dark_s = T0 + 5.0 * len(rates)
+    dark = without_samples(fleet.observe(dark_s, 8, 1.0)).roles[0]
+
+    def held(spec: int | None, status: int | None) -> int:
+        again = Planner()
+        again.restore(planner.snapshot())
+        role = replace(dark, spec_replicas=spec, status_replicas=status)
+        decision = again.observe(Observation(fleet.spec, (role,)), dark_s)
+        assert (decision.mode, decision.active) == (Mode.HOLD, True)
+        return decision.roles[0].replicas
+
+    assert held(spec=2, status=8) == 2  # taken over: what is beyond it leaves
+    assert held(spec=8, status=8) == 8  # not taken over yet: what is there stays
+    assert held(spec=5, status=8) == 5  # the HPA goes down in steps: it is not sent up again
+    assert held(spec=1, status=8) == 2  # somebody else went lower: never below what was asked
+    assert held(spec=None, status=None) == 8  # nobody can tell
+
+
+def test_a_blackout_right_after_an_increase_keeps_the_increase() -> None:
+    fleet, planner = Fleet(), Planner()
+    last = run(planner, fleet, [10.0] * 60, 2)[-1].roles[0].replicas
+    assert last > 3
+    dark_s = T0 + 300.0
+    dark = replace(without_samples(fleet.observe(dark_s, 2, 1.0)).roles[0], spec_replicas=2, status_replicas=2)
+    assert planner.observe(Observation(fleet.spec, (dark,)), dark_s).roles[0].replicas == last
+
+
 def test_a_partly_blind_fleet_is_not_shrunk() -> None:
     fleet, planner = Fleet(), Planner()
     before = run(planner, fleet, [7.0] * 60, 6)[-1].roles[0].replicas
