@@ -13,19 +13,18 @@ from pathlib import Path
 
 from autoscaler.backtest.counters import Look, Reading, counted
 from autoscaler.backtest.history import Told
-from autoscaler.backtest.prometheus_api import Prometheus, Series
 from autoscaler.backtest.reconstruct import requests_of
 from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.exposition import Labels, Page, normal
 from autoscaler.modelservers import profile
 from autoscaler.modelservers.profiles import PROFILES, Profile
+from autoscaler.warm.prometheus_api import Prometheus, Series
+from autoscaler.warm.series import STARTED, known, names_of, replica_label, selector
 
-STARTED = "process_start_time_seconds"
 SIGNALS = ("arrivals_counter", "arrivals_pending", "prompt_tokens", "generation_tokens", "prompt_sizes", "output_sizes")
 NAMED = 30  # metric names listed in an error
 # Prometheus answers with a sample for five minutes after the last scrape: an older one than this is no news.
 STALE_S = 120.0
-REPLICA_LABELS = ("pod", "instance")  # what tells replicas apart, the first that every series has
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +47,13 @@ async def read_prometheus(
     """Query and reconstruct. Raises TargetError (the server), or ConfigError: no known metrics, several servers."""
     async with Prometheus(asked.url, asked.token_file) as api:
         one, found = await _profile(api, asked)
-        series = await api.range(_selector(_names(one), asked.labels), asked.from_s, asked.until_s, asked.step_s, watch)
+        series = await api.range(
+            selector(names_of(one, SIGNALS), asked.labels), asked.from_s, asked.until_s, asked.step_s, watch
+        )
         # Of one name: timestamp() drops names, and series whose labels are then the same are an error.
         mark = next(normal(name) for name in found if normal(name) in map(normal, one.marks))
         newest = await api.range(
-            f"max(timestamp({_selector([mark], asked.labels)}))",
+            f"max(timestamp({selector([mark], asked.labels)}))",
             asked.from_s, asked.until_s, asked.step_s,
         )  # fmt: skip
         ran: list[Series] = []
@@ -112,14 +113,14 @@ async def _profile(api: Prometheus, asked: Asked) -> tuple[Profile, list[str]]:
     matcher = f"{{{asked.labels}}}" if asked.labels else ""
     names = await api.names(matcher, asked.from_s, asked.until_s)
     plain = {normal(name): name for name in names}
-    there = [one for one in PROFILES if any(normal(mark) in plain for mark in one.marks)]
+    there = known(names)
     if asked.server != "auto":
         wanted = profile(asked.server)
         there = [one for one in there if one is wanted]
-    known = ", ".join(one.name for one in PROFILES)
+    servers = ", ".join(one.name for one in PROFILES)
     if not there:
         shown = ", ".join(_telling(names)) or "no metric at all"
-        expected = f"metrics of {known if asked.server == 'auto' else asked.server}, such as {PROFILES[0].marks[0]}"
+        expected = f"metrics of {servers if asked.server == 'auto' else asked.server}, such as {PROFILES[0].marks[0]}"
         found = f"{len(names)} metric names{f' under {matcher}' if matcher else ''}: {shown}"
         raise ConfigError(asked.url, (Problem("model server", found, expected),))
     if len(there) > 1:
@@ -129,7 +130,7 @@ async def _profile(api: Prometheus, asked: Asked) -> tuple[Profile, list[str]]:
     if one.arrivals_counter is None:
         expected = "a server that does: its history can only be read from a file of requests"
         raise ConfigError(asked.url, (Problem("model server", f"{one.name}, which counts no requests", expected),))
-    wanted_names = set(_names(one))
+    wanted_names = set(names_of(one, SIGNALS))
     return one, sorted(name for short, name in plain.items() if short in wanted_names)
 
 
@@ -140,23 +141,11 @@ def _telling(names: list[str]) -> list[str]:
     return [*order[:NAMED], *(["..."] if len(order) > NAMED else [])]
 
 
-def _names(one: Profile) -> list[str]:
-    """Normalised names of every series that is read."""
-    names = {name for signal in SIGNALS if (read := getattr(one, signal)) is not None for name in read.names}
-    return sorted(names | {normal(mark) for mark in one.marks} | {STARTED})
-
-
-def _selector(names: list[str], labels: str) -> str:
-    """Series of any of the names, however their colons and dots are spelt there."""
-    pattern = "|".join(name.replace("_", "[:_.]") for name in names)
-    return f'{{__name__=~"{pattern}"{f",{labels}" if labels else ""}}}'
-
-
 def _looks(
     one: Profile, series: list[Series], fresh: set[float], replicas: dict[float, int], asked: Asked
 ) -> Iterator[Look]:
     marks = [s.labels for s in series if normal(s.labels.get("__name__", "")) in map(normal, one.marks)]
-    key = next((label for label in REPLICA_LABELS if all(label in labels for labels in marks)), REPLICA_LABELS[-1])
+    key = replica_label(marks)
     # time -> replica -> name -> series of a page
     pages: dict[float, dict[str, dict[str, list[tuple[Labels, float]]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))

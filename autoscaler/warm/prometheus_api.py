@@ -5,6 +5,7 @@ Facts: prometheus.io/docs/prometheus/latest/querying/api. A server gives at most
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Callable
@@ -32,9 +33,10 @@ class Series:
 class Prometheus:
     """Asks one server."""
 
-    def __init__(self, url: str, token_file: Path | None = None) -> None:
+    def __init__(self, url: str, token_file: Path | None = None, set_by: str = "--token-file") -> None:
         self._url = url.rstrip("/")
         self._token_file = token_file
+        self._set_by = set_by  # the option that names the file
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -43,7 +45,7 @@ class Prometheus:
             try:
                 headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"
             except OSError as error:
-                problem = Problem("--token-file", str(error.strerror), "a readable file of a bearer token")
+                problem = Problem(self._set_by, str(error.strerror), "a readable file of a bearer token")
                 raise ConfigError(str(self._token_file), (problem,)) from None
         self._session = aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(TIMEOUT_S))
         return self
@@ -83,7 +85,26 @@ class Prometheus:
                 watch((last + 1) / (steps + 1))
         return list(series.values())
 
+    async def samples(self, series: str, until_s: float, span_s: float) -> tuple[list[Series], int]:
+        """Every sample as it was scraped in the seconds before a time, and the answer's size in bytes.
+
+        An instant query of a range gives samples with their own times, not values at steps. Raises TargetError.
+        """
+        form = {"query": f"{series}[{span_s:.0f}s]", "time": f"{until_s:.3f}"}
+        found, size = await self._sized("query", form, "POST")
+
+        def read() -> list[Series]:
+            return [
+                Series(row["metric"], [(float(at_s), float(value)) for at_s, value in row.get("values", ())])
+                for row in found.get("result", [])
+            ]
+
+        return await asyncio.to_thread(read), size
+
     async def _ask(self, path: str, form: dict[str, str], method: str = "POST") -> Any:
+        return (await self._sized(path, form, method))[0]
+
+    async def _sized(self, path: str, form: dict[str, str], method: str) -> tuple[Any, int]:
         assert self._session is not None  # noqa: S101 -- used as a context
         url = f"{self._url}/api/v1/{path}"
         kind = {"params": form} if method == "GET" else {"data": form}
@@ -95,10 +116,11 @@ class Prometheus:
             raise TargetError(
                 f"Prometheus: {url} does not answer: {error or type(error).__name__}; expected its HTTP API"
             ) from None
-        return _data(url, status, body)
+        # Off the loop: a large answer takes a tenth of a second to read.
+        return await asyncio.to_thread(_data, url, status, body, self._set_by), len(body)
 
 
-def _data(url: str, status: int, body: str) -> Any:
+def _data(url: str, status: int, body: str, set_by: str) -> Any:
     try:
         answer = json.loads(body)
     except ValueError:
@@ -106,5 +128,5 @@ def _data(url: str, status: int, body: str) -> Any:
     if isinstance(answer, dict) and answer.get("status") == "success":
         return answer.get("data")
     said = f"{answer.get('errorType')}: {answer.get('error')}" if isinstance(answer, dict) else body[:BODY_WORDS]
-    remedy = "; give --token-file" if status in (401, 403) else "; expected the root of a Prometheus-compatible API"
+    remedy = f"; give {set_by}" if status in (401, 403) else "; expected the root of a Prometheus-compatible API"
     raise TargetError(f"Prometheus: {url} answers {status}: {said!r}{remedy if status != 400 else ''}")
