@@ -19,7 +19,7 @@ from autoscaler.control.directories import Directories
 from autoscaler.control.loop import Place, ServiceLoop, Sources
 from autoscaler.control.observing import ListedRole
 from autoscaler.core.records import Decision, Observation, ServiceId, ServiceSpec
-from autoscaler.ports import Clock, DecisionSink, Discovery, RoleSource, StateStore, WakeSource
+from autoscaler.ports import Clock, DecisionSink, Discovery, Past, RoleSource, StateStore, WakeSource
 from autoscaler.telemetry.recorder import Recorder
 
 RESTART_AFTER_S = 1.0
@@ -85,6 +85,7 @@ class Owning:
     rng: random.Random
     owns: Callable[[bool], None]  # told when a term begins and ends
     forgets: Callable[[ServiceId], None]  # told when a service is planned no more
+    past: Past | None = None
 
     @contextlib.asynccontextmanager
     async def term(self) -> AsyncIterator[None]:
@@ -166,11 +167,16 @@ class Owning:
             self.place,
             self.clock,
             _warn,
+            self.past,
+            lambda state: self._begin(service, state),
         )
         snapshot = await loop.restore()
+        self._begin(service, snapshot)
+        tasks.keep(loop.run)
+
+    def _begin(self, service: ServiceId, snapshot: bytes | None) -> None:
         if self.recorder is not None:
             self.recorder.begin(service, snapshot, self.clock.now())
-        tasks.keep(loop.run)
 
     def _spec_of(self, service: ServiceId) -> Callable[[], ServiceSpec]:
         """What is set for a service now; the last that was, once it is gone and its loop about to end."""

@@ -17,6 +17,7 @@ from autoscaler.core.records import (
     RoleObservation,
     Sample,
     ServiceId,
+    ServiceSpec,
     TargetId,
     Wake,
 )
@@ -179,6 +180,14 @@ class StateStore(Protocol):
         ...
 
 
+class Past(Protocol):
+    """What was recorded of a service before this service of ours watched it."""
+
+    async def learn(self, service: ServiceId, spec: ServiceSpec, listed: Mapping[str, int]) -> bytes | None:
+        """A planner's snapshot that lived through it; None where there is no use in it; `listed`: replicas by role."""
+        ...
+
+
 class DecisionSink(Protocol):
     """Takes every decision: the board KEDA is answered from, metrics, the flight recorder."""
 
@@ -245,6 +254,10 @@ class Discovery(TargetDirectory, Protocol):
 
     def roles(self, service: ServiceId) -> Mapping[str, RoleSource]:
         """New sources of a service's roles; raises KeyError for one that is not known."""
+        ...
+
+    def workloads(self, service: ServiceId) -> Mapping[str, str]:
+        """The name of what each role scales; raises KeyError for a service that is not known."""
         ...
 
     def waiting_for(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from autoscaler.core.records import ServiceSpec
 
@@ -51,6 +52,7 @@ class TargetSettings:
     metrics_port: int | None = None  # replaces the port of listed URLs
     metrics_path: str | None = None  # None: the profile's own; a path in a listed URL wins
     access: str = ""
+    warm_labels: str = ""  # matchers of its series in the warm start's Prometheus; "": pods named after the service
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ class WakeSourceSettings:
     kind: str = "auto"
     access: str = ""
     interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStartSettings:
+    """The Prometheus-compatible server whose records a service without learned state lives through."""
+
+    url: str
+    token_file: Path | None = None
+    hours: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,7 @@ class TargetsFile:
     access: tuple[Access, ...] = ()
     scrape_interval_s: float = 1.0
     scrape_timeout_s: float = 2.0
+    warm_start: WarmStartSettings | None = None
     defaults: Overrides = field(default_factory=Overrides)  # of services found in Kubernetes, below their own words
 
 

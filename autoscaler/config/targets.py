@@ -20,6 +20,7 @@ from autoscaler.config.records import (
     TargetSettings,
     TargetsFile,
     WakeSourceSettings,
+    WarmStartSettings,
 )
 from autoscaler.config.vocabulary import Aims, Seconds, Sizing, Strict, keys, problems
 from autoscaler.core.errors import ConfigError, Problem
@@ -54,6 +55,14 @@ class WakeSourceModel(Strict):
     interval_seconds: Seconds = Field(1.0, description="how often it is read")
 
 
+class WarmStartModel(Strict):
+    """Where the past of services is recorded."""
+
+    prometheus: str = Field(description="root of a Prometheus-compatible API; `--warm-start-prometheus` wins")
+    token_file: str | None = Field(None, description="file of a bearer token")
+    hours: Annotated[float, Field(gt=0, le=24)] = Field(4.0, description="how far back it is read")
+
+
 class ReplicasModel(Strict):
     """Where the replica URLs come from: exactly one of urls, file, http."""
 
@@ -72,6 +81,9 @@ class Reading(Strict):
     metrics_path: str | None = Field(None, description="metrics path where the list names none")
     access: str = Field("", description="name of an access entry, for the replicas' pages")
     replicas: ReplicasModel | None = Field(None, description="where the replicas are listed")
+    warm_start_labels: str | None = Field(
+        None, description="matchers of its series for the warm start, as in a query; default: pods named after it"
+    )
 
 
 class RoleModel(Sizing, Reading):
@@ -100,10 +112,13 @@ class FileModel(Strict):
     defaults: Aims = Field(Aims(), description="any key of a service's aims, below its own")
     access: list[AccessModel] = Field(default_factory=list, description="access entries")
     wake_sources: list[WakeSourceModel] = Field(default_factory=list, description="gateways")
+    warm_start: WarmStartModel | None = Field(
+        None, description="where a service without learned state has its past from"
+    )
     services: list[ServiceModel] = Field(default_factory=list, description="services; none: those found in Kubernetes")
 
 
-MODELS = (FileModel, AccessModel, WakeSourceModel, ServiceModel, RoleModel, ReplicasModel)
+MODELS = (FileModel, AccessModel, WakeSourceModel, WarmStartModel, ServiceModel, RoleModel, ReplicasModel)
 _VALID = {model.__name__: keys(model) for model in MODELS}
 ENVIRONMENT = "LLM_AUTOSCALER_DEFAULT_"  # + TTFT_SECONDS and so on: below the file, above our defaults
 
@@ -140,6 +155,7 @@ def parse_targets(text: str, source: str, folder: Path, environ: Mapping[str, st
         access=tuple(_access(one, folder) for one in read.access),
         scrape_interval_s=read.scrape_interval_seconds,
         scrape_timeout_s=read.scrape_timeout_seconds,
+        warm_start=_warm_start(read.warm_start, folder),
         defaults=_defaults(read.defaults, below),
     )
 
@@ -183,6 +199,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _cross_checks(read: FileModel) -> list[Problem]:
     found: list[Problem] = []
+    if read.warm_start is not None:
+        found += _url("warmStart.prometheus", read.warm_start.prometheus)
     access = {one.name for one in read.access} | {""}
     wakes = {one.name for one in read.wake_sources} | {"none"}
     for i, wake in enumerate(read.wake_sources):
@@ -278,6 +296,12 @@ def _access(one: AccessModel, folder: Path) -> Access:
     )
 
 
+def _warm_start(one: WarmStartModel | None, folder: Path) -> WarmStartSettings | None:
+    if one is None:
+        return None
+    return WarmStartSettings(one.prometheus, folder / one.token_file if one.token_file else None, one.hours)
+
+
 def _service(one: ServiceModel, defaults: Aims, below: Aims, folder: Path) -> ServiceSettings:
     base, objective = ServiceSpec(ServiceId(one.namespace, one.name)), Objective()
     layers = (one, defaults, below)
@@ -345,4 +369,5 @@ def _target(part: Reading, service: ServiceModel, folder: Path) -> TargetSetting
         metrics_port=part.metrics_port or service.metrics_port,
         metrics_path=part.metrics_path or service.metrics_path,
         access=part.access or service.access,
+        warm_labels=part.warm_start_labels or "",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autoscaler.config.records import TargetSettings
 from autoscaler.control.directory import Directory
 from autoscaler.core.records import ServiceId, ServiceSpec, TargetId
 from autoscaler.ports import Discovery
@@ -32,6 +33,10 @@ class Directories:
         if self._found is None or service in self._file.services():
             return self._file.spec(service)
         return self._found.settings(service).spec
+
+    def targets(self, service: ServiceId) -> tuple[TargetSettings, ...]:
+        """What the file says of a service's targets; none for one that was found."""
+        return self._file.settings(service).targets if service in self._file.services() else ()
 
     def resolve(self, namespace: str, name: str, metadata: Mapping[str, str]) -> TargetId:
         """The target that a ScaledObject's trigger means; raises as either directory does.

@@ -19,6 +19,7 @@ from autoscaler.ports import (
     DecisionSink,
     HeldSource,
     Ownership,
+    Past,
     RoleSource,
     SampleSource,
     Saved,
@@ -34,6 +35,8 @@ SAVE_EVERY_S = 30.0
 # A scrape may take 2 s; who does not answer by then is down.
 LOOK_S = 3.0
 LOOK_STEP_S = 0.05
+# What is watched meanwhile is worth more than a past that comes later than this.
+WARM_WITHIN_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class ServiceLoop:
         place: Place,
         clock: Clock,
         warn: Callable[[str], None] = lambda _: None,
+        past: Past | None = None,
+        begins: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._service = service
         self._spec = spec
@@ -77,6 +82,8 @@ class ServiceLoop:
         self._place = place
         self._clock = clock
         self._warn = warn
+        self._past = past  # None: no use for one, or asked already
+        self._begins = begins  # told of a state that is taken up on the way
         self.planner = Planner()
         self._before: Standing | None = None  # what stood when this replica began to own
         self._wakes: tuple[Wake, ...] = ()  # those that the last decision knew
@@ -102,6 +109,8 @@ class ServiceLoop:
                 began = saved.snapshot
         except AutoscalerError as error:
             self._warn(f"learned state of {self._service} is not used: {error}")
+        if began is not None:
+            self._past = None
         return began
 
     async def run(self) -> None:
@@ -109,13 +118,44 @@ class ServiceLoop:
         self._saved_at_s = self._clock.now()
         self._before = self._place.board.standing(self._service)
         await self._look()
+        # Nobody waits for it: the first decisions are made without, and take nothing away.
+        learning = asyncio.create_task(self._learn()) if self._past is not None else None
         try:
             while self._place.ownership.is_owner():
+                if learning is not None and learning.done():
+                    self._take_up(learning.result())
+                    learning = None
                 decision = self.decide()
                 await self._save_if_due(decision)
                 await self.wait(decision)
         finally:
+            if learning is not None:
+                learning.cancel()
+                await asyncio.gather(learning, return_exceptions=True)
             await self._store.save(self._service, self.planner.snapshot(), self._clock.now())
+
+    async def _learn(self) -> bytes | None:
+        past, self._past = self._past, None
+        if past is None:
+            return None
+        roles, began_s = self._sources.roles, self._clock.now()
+        listed = {role: len(source.endpoints() or ()) for role, source in roles.items()}
+        snapshot = await past.learn(self._service, self._spec(), listed)
+        return snapshot if self._clock.now() - began_s <= WARM_WITHIN_S else None
+
+    def _take_up(self, snapshot: bytes | None) -> None:
+        """Go on with what was learned from the past, from what stands; it is saved, and told, after the next decision."""
+        if snapshot is None:
+            return
+        planner = Planner()
+        try:
+            planner.restore(snapshot)
+        except AutoscalerError as error:
+            self._warn(f"the past of {self._service} is not used: {error}")
+            return
+        self.planner, self._before = planner, self._place.board.standing(self._service)
+        self._saved_at_s = 0.0
+        self._begins(snapshot)
 
     async def _look(self) -> None:
         """Until every listed replica was asked once and every gateway read, for a bounded time."""

@@ -21,7 +21,7 @@ from autoscaler.core.records import (
     ServiceMode,
     ServiceSpec,
 )
-from autoscaler.core.series import Window, increase, usable
+from autoscaler.core.series import SlidingMax, Window, increase, usable
 from autoscaler.core.sizing import LONG_S, SHORT_S, RoleState, Sized, size
 from autoscaler.core.tracking import Tick, observe_role
 
@@ -80,6 +80,17 @@ class Planner:
     def restore(self, snapshot: bytes) -> None:
         """Take up a snapshot. Raises SnapshotError and changes nothing if it cannot be used."""
         self._state = snapshots.load(State, snapshot)
+
+    def forget_presence(self, now: float) -> None:
+        """Keep what was learned, forget what was there, asked and waiting: whoever learned from records saw nothing.
+
+        So first sight begins anew, and for a whole window nothing is taken away.
+        """
+        self._state = State(now_s=self._state.now_s, roles=self._state.roles)
+        for role in self._state.roles.values():
+            role.tracked.seen, role.tracked.starting, role.tracked.asked_at_s = {}, [], None
+            role.wanted, role.last_replicas, role.decided_at_s = SlidingMax(), 0, None
+            role.settled_at_s = now + SETTLE_S
 
     def observe(self, observation: Observation, now: float) -> Decision:
         """Decide at `now` (seconds); a time before the last one is taken as the last one."""

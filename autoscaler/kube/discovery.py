@@ -98,6 +98,13 @@ class KubeDiscovery:
         """New sources of a service's roles; raises KeyError for one that is not known."""
         return {role.role: self._role(TargetId(service, role.role)) for role in self._services[service].spec.roles}
 
+    def workloads(self, service: ServiceId) -> Mapping[str, str]:
+        """The name of what each role scales; raises KeyError for a service that is not known."""
+        return {
+            role.role: self._of(TargetId(service, role.role)).workload.name
+            for role in self._services[service].spec.roles
+        }
+
     def waiting_for(self) -> str | None:
         """What keeps it from knowing which services there are; None: they are known."""
         return None if self._looked else "the first look at the cluster"
