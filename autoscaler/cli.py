@@ -127,6 +127,16 @@ def serve(
             help="Name in the certificates of our other replicas. Default: the host they are reached at.",
         ),
     ] = None,
+    fast_path: Annotated[
+        bool, typer.Option(envvar=_env("FAST_PATH"), help="Write spec.replicas where KEDA and the HPA are late.")
+    ] = False,
+    pod_deletion_cost: Annotated[
+        bool, typer.Option(envvar=_env("POD_DELETION_COST"), help="Have the emptiest pod removed at a decrease.")
+    ] = False,
+    capacity_buffer: Annotated[
+        bool, typer.Option(envvar=_env("CAPACITY_BUFFER"), help="Ask for nodes ahead of predicted need.")
+    ] = False,
+    events: Annotated[bool, typer.Option(envvar=_env("EVENTS"), help="Write Events on ScaledObjects.")] = False,
 ) -> None:
     """Serve KEDA: read model servers, decide, answer.
 
@@ -156,6 +166,10 @@ def serve(
             lease=lease,
             advertise=advertise,
             peer_name=peer_name,
+            fast_path=fast_path,
+            pod_deletion_cost=pod_deletion_cost,
+            capacity_buffer=capacity_buffer,
+            events=events,
         )
         asyncio.run(serve_until_stopped(settings))
     except AutoscalerError as error:

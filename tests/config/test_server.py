@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from autoscaler.config.server import Address, KubeSettings, LeaseSettings, ServeSettings, serve_settings
+from autoscaler.config.server import (
+    Address,
+    KubeSettings,
+    LeaseSettings,
+    ServeSettings,
+    WriterSettings,
+    serve_settings,
+)
 from autoscaler.core.errors import ConfigError
 
 POD = {"POD_NAMESPACE": "keda", "POD_NAME": "p", "POD_IP": "fd00::7"}
@@ -48,6 +55,22 @@ def test_without_kubernetes_a_targets_file_is_needed() -> None:
         settings(kube="off")
     with pytest.raises(ConfigError, match="expected auto, on or off"):
         settings(kube="yes", targets=Path("t"))
+
+
+def test_writers_are_off_until_they_are_switched_on_each_by_itself() -> None:
+    assert settings(kube="on").writers == WriterSettings()
+    assert settings(POD, kube="on", fast_path=True).writers == WriterSettings(fast_path=True, instance="p")
+    assert settings(kube="on", events=True, pod_deletion_cost=True, capacity_buffer=True).writers == WriterSettings(
+        pod_deletion_cost=True, capacity_buffer=True, events=True
+    )
+
+
+def test_a_writer_without_kubernetes_is_refused_and_all_of_them_at_once() -> None:
+    on = {"fast_path": True, "pod_deletion_cost": True, "capacity_buffer": True, "events": True}
+    with pytest.raises(ConfigError) as error:
+        settings(targets=Path("t"), **on)
+    for option in ("--fast-path", "--pod-deletion-cost", "--capacity-buffer", "--events"):
+        assert f"{option}: found Kubernetes is off, expected --kube on" in str(error.value)
 
 
 def test_the_lease_lies_in_the_pods_namespace_and_names_the_pods_address() -> None:
