@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from autoscaler.core.records import Decision, Mode, Observation, RoleObservation, ServiceId, TargetId
+from autoscaler.core.records import Decision, Observation, RoleObservation, ServiceId, ServiceMode, TargetId
 from autoscaler.kube.errors import Forbidden
 from autoscaler.kube.events import ObjectRef
 from autoscaler.kube.meaning.objects import HPA, POD, SCALED_OBJECT, Kind, Objects
@@ -55,6 +55,9 @@ class Writers:
 
     def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:  # noqa: ARG002
         """Take one decision with the observation that led to it; never waits, never raises."""
+        if observation.spec.mode is ServiceMode.SHADOW:  # also where it is blind, and its decision says so
+            self.forget(decision.service)
+            return
         try:
             self._keep(decision.service, frozenset(TargetId(decision.service, one.role) for one in observation.roles))
             about: dict[str, ObjectRef] = {}
@@ -104,7 +107,7 @@ class Writers:
             self._buffers.offer(decision, target, self._objects, present)
         namespace = target.target.service.namespace
         raw = self._objects.get(SCALED_OBJECT, namespace, target.scaled_object)
-        if self._events is None or raw is None or decision.mode is Mode.SHADOW:
+        if self._events is None or raw is None:
             return
         ref = about[role.role] = reference(raw)
         self._events.found(ref, target.findings)
