@@ -127,6 +127,27 @@ def serve(
             help="Name in the certificates of our other replicas. Default: the host they are reached at.",
         ),
     ] = None,
+    fast_path: Annotated[
+        bool, typer.Option(envvar=_env("FAST_PATH"), help="Write spec.replicas where KEDA and the HPA are late.")
+    ] = False,
+    pod_deletion_cost: Annotated[
+        bool, typer.Option(envvar=_env("POD_DELETION_COST"), help="Have the emptiest pod removed at a decrease.")
+    ] = False,
+    capacity_buffer: Annotated[
+        bool, typer.Option(envvar=_env("CAPACITY_BUFFER"), help="Ask for nodes ahead of predicted need.")
+    ] = False,
+    events: Annotated[bool, typer.Option(envvar=_env("EVENTS"), help="Write Events on ScaledObjects.")] = False,
+    warm_start_prometheus: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("WARM_START_PROMETHEUS"),
+            metavar="URL",
+            help="Prometheus-compatible server whose last hours a service without learned state lives through.",
+        ),
+    ] = None,
+    warm_start_token_file: Annotated[
+        Path | None, typer.Option(envvar=_env("WARM_START_TOKEN_FILE"), help="Bearer token for that server.")
+    ] = None,
 ) -> None:
     """Serve KEDA: read model servers, decide, answer.
 
@@ -156,6 +177,12 @@ def serve(
             lease=lease,
             advertise=advertise,
             peer_name=peer_name,
+            fast_path=fast_path,
+            pod_deletion_cost=pod_deletion_cost,
+            capacity_buffer=capacity_buffer,
+            events=events,
+            warm_start_prometheus=warm_start_prometheus,
+            warm_start_token_file=warm_start_token_file,
         )
         asyncio.run(serve_until_stopped(settings))
     except AutoscalerError as error:

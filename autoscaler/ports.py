@@ -151,6 +151,10 @@ class WakeBook(WakeSource, Protocol):
         """Write the wishes of a service where they outlive this process."""
         ...
 
+    async def keep_changed(self) -> None:
+        """The same for every service whose wishes are not written as they are."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:

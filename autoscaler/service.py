@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,13 +15,14 @@ import structlog
 from autoscaler.clock import LoopClock
 from autoscaler.collect.fetching import Fetcher
 from autoscaler.config.records import TargetsFile
-from autoscaler.config.server import ServeSettings
+from autoscaler.config.server import ServeSettings, WriterSettings
 from autoscaler.config.targets import load_targets, without_file
 from autoscaler.control.board import Board
 from autoscaler.control.directories import Directories
 from autoscaler.control.directory import Directory
 from autoscaler.control.duty import Alone, Duty
-from autoscaler.control.loop import SAVE_EVERY_S, Place
+from autoscaler.control.keeping import keeping
+from autoscaler.control.loop import Place
 from autoscaler.control.relay import Kind, Relay, Topic
 from autoscaler.control.triggers import HeardTriggers, TriggerKey
 from autoscaler.core.errors import ClusterError, ConfigError, Problem
@@ -35,7 +36,8 @@ from autoscaler.kube.discovery import KubeDiscovery
 from autoscaler.kube.election import Election
 from autoscaler.kube.informer import Pace
 from autoscaler.owning import Owning, Tasks
-from autoscaler.ports import Clock, Ownership, StateStore
+from autoscaler.ports import Clock, Ownership, Past, StateStore
+from autoscaler.remembering import Remembered
 from autoscaler.scaler.following import Following
 from autoscaler.scaler.replicas import ReplicasServicer, Shared
 from autoscaler.scaler.server import GrpcSettings, ScalerServer, dial
@@ -43,9 +45,11 @@ from autoscaler.telemetry.logs import set_up
 from autoscaler.telemetry.metrics import Metrics
 from autoscaler.telemetry.recorder import Recorder
 from autoscaler.telemetry.shadow import ShadowLog
+from autoscaler.warm.warming import WarmStart, Where
 from autoscaler.web.server import Views, WebServer
 from autoscaler.web.tokens import TokenFile
 from autoscaler.web.wakes import Wakes
+from autoscaler.writing import Writing, writing
 
 # A replica that has just started and knows nothing lets those who follow already take a Lease that is free: they try
 # every 2 s (client-go's retry period). Alone it waits in vain this long. Measured without it: 11 replicas asked for
@@ -67,6 +71,7 @@ class ClusterWiring:
     client: KubeClient  # entered
     namespaces: tuple[str, ...] = ()  # none: all of them
     pace: Pace | None = None
+    writers: WriterSettings = field(default_factory=WriterSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class Service:
             if self._cluster is not None
             else None
         )
+        self._writing = _writing(wiring, self._cluster, self._found, self._rng)
         self.directory = Directories(Directory(file.services, _warn), self._found)
         self._relay = Relay(self.board, self._topics)
         self._triggers = HeardTriggers(self.directory, wiring.clock, self._heard)
@@ -171,6 +177,8 @@ class Service:
         if self._cluster is not None and self._found is not None:
             self._tasks.keep(self._cluster.run)
             self._tasks.keep(self._found.run)
+        for run in self._writing.runs:
+            self._tasks.keep(run)
         duty = Duty(self._wiring.ownership, owning.term, self._follow)
         self._tasks.keep(duty.run)
         self._tasks.keep(self.metrics.probe_lag)
@@ -189,20 +197,38 @@ class Service:
             fetcher,
             self.metrics,
             self._wakes,
-            (self.board, self._relay, self.metrics, ShadowLog()),
+            (self.board, self._relay, self.metrics, ShadowLog(), *self._writing.sinks),
             wiring.recorder,
             wiring.store,
             Place(wiring.ownership, self.board, self._relay),
             wiring.clock,
             self._rng,
-            self.metrics.owns,
-            self.metrics.forgets,
+            self._owns,
+            self._forgets,
+            self._past(),
         )
+
+    def _past(self) -> Past | None:
+        where = self._file.warm_start
+        if where is None:
+            return None
+        store = WarmStart(
+            Where(where.url, Path(where.token_file) if where.token_file else None, where.hours), self._wiring.clock.now
+        )
+        return Remembered(store, self.directory, self._found)
+
+    def _owns(self, owner: bool) -> None:
+        self.metrics.owns(owner)
+        self._writing.owns(owner)
+
+    def _forgets(self, service: ServiceId) -> None:
+        self.metrics.forgets(service)
+        self._writing.forgets(service)
 
     async def _follow(self) -> None:
         """Follow the owner, and keep what it tells of learned state and wishes as if they were our own."""
         wiring = self._wiring
-        async with _keeping(self._relay, wiring.store, self._wakes, self.directory.services, wiring.clock):
+        async with keeping(self._relay, wiring.store, self._wakes, self.directory.services, wiring.clock):
             await self._following.run()
 
     async def _hand_over(self) -> None:
@@ -240,37 +266,15 @@ def _cluster(wiring: Wiring, rng: random.Random) -> Cluster | None:
     return Cluster(where.client, where.namespaces, wiring.clock, rng=rng, metrics=wiring.metrics, pace=where.pace)
 
 
+def _writing(wiring: Wiring, cluster: Cluster | None, found: KubeDiscovery | None, rng: random.Random) -> Writing:
+    where = wiring.cluster
+    if where is None or cluster is None or found is None:
+        return Writing()
+    return writing(where.writers, where.client, cluster, found, wiring.ownership, wiring.clock, rng, wiring.metrics)
+
+
 def _nobody(_: str) -> bool:
     return False
-
-
-@contextlib.asynccontextmanager
-async def _keeping(
-    relay: Relay, store: StateStore, wakes: Wakes, services: Callable[[], tuple[ServiceId, ...]], clock: Clock
-) -> AsyncIterator[None]:
-    """Inside, what the owner tells is put into this replica's own store now and then, and at the end."""
-    saved: dict[ServiceId, float] = {}
-
-    async def save() -> None:
-        for service in services():
-            log = relay.log(service)
-            if log is not None and saved.get(service) != log.saved.at_s:
-                saved[service] = log.saved.at_s
-                await store.save(service, log.saved.snapshot, log.saved.at_s)
-        await wakes.keep_changed()
-
-    async def now_and_then() -> None:
-        while True:
-            await clock.sleep(SAVE_EVERY_S)
-            await save()
-
-    saving = asyncio.create_task(now_and_then())
-    try:
-        yield
-    finally:
-        saving.cancel()
-        await asyncio.gather(saving, return_exceptions=True)
-        await save()
 
 
 def _warn(text: str) -> None:
@@ -284,6 +288,8 @@ async def serve_until_stopped(settings: ServeSettings) -> None:
     if not file.services and not settings.kube.on:  # with Kubernetes the file may name wake sources and access alone
         problem = Problem("services", "nothing, and Kubernetes is off", "services, or --kube on")
         raise ConfigError(str(settings.targets), (problem,))
+    if settings.warm_start is not None:
+        file = replace(file, warm_start=settings.warm_start)
     clock = LoopClock()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -339,7 +345,11 @@ def _wiring(
         grpc=grpc,
         recorder=recorder,
         wake_token_file=settings.wake_token_file,
-        cluster=ClusterWiring(client, settings.kube.namespaces) if client is not None and settings.kube.on else None,
+        cluster=(
+            ClusterWiring(client, settings.kube.namespaces, writers=settings.writers)
+            if client is not None and settings.kube.on
+            else None
+        ),
     )
     lease = settings.lease
     if lease is None or client is None:

@@ -120,6 +120,7 @@ def values_schema() -> Schema:
         "accessSecrets": {"type": "array", "items": NAME, "uniqueItems": True},
         "shadow": FLAG,
         "wakeApi": block(tokenSecretName=NO_NAME_OR_NAME, tokenSecretKey=TEXT),
+        "warmStart": block(prometheusUrl=TEXT, tokenSecretName=NO_NAME_OR_NAME, tokenSecretKey=TEXT),
         "kube": block(enabled=FLAG, namespaces=WATCHED),
         "leaderElection": switch(),
         "events": switch(),

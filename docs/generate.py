@@ -19,6 +19,7 @@ from autoscaler.config.targets import (
     RoleModel,
     ServiceModel,
     WakeSourceModel,
+    WarmStartModel,
 )
 from autoscaler.config.vocabulary import Aims, Metadata
 from autoscaler.core.priors import PRIORS
@@ -48,6 +49,7 @@ MODELS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("services[].roles[]", RoleModel, "Prefill and decode, each with replicas of its own."),
     ("replicas", ReplicasModel, "Exactly one of `urls`, `file` and `http`."),
     ("wakeSources[]", WakeSourceModel, f"Kinds: {', '.join(f'`{kind}`' for kind in gateway_kinds())}."),
+    ("warmStart", WarmStartModel, "For services that start without learned state (docs/operations.md)."),
     ("access[]", AccessModel, "How to get into pages; others name it."),
 )
 

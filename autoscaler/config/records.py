@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 from autoscaler.core.records import ServiceSpec
 
@@ -71,7 +70,7 @@ class WarmStartSettings:
     """The Prometheus-compatible server whose records a service without learned state lives through."""
 
     url: str
-    token_file: Path | None = None
+    token_file: str | None = None
     hours: float = 4.0
 
 

@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from autoscaler.config.records import WarmStartSettings
 from autoscaler.core.errors import ConfigError, Problem
 
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")  # of a pod's ServiceAccount
@@ -44,6 +46,17 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WriterSettings:
+    """Which writers into the cluster are on: none, unless the operator says so (docs/writers.md)."""
+
+    fast_path: bool = False
+    pod_deletion_cost: bool = False
+    capacity_buffer: bool = False
+    events: bool = False
+    instance: str = "llm-autoscaler"  # who reports an Event: the pod
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """Everything `autoscaler serve` was told."""
 
@@ -62,6 +75,8 @@ class ServeSettings:
     kube: KubeSettings = KubeSettings()
     lease: LeaseSettings | None = None
     peer_name: str | None = None  # in the certificates of our other replicas; None: the host they are reached under
+    writers: WriterSettings = WriterSettings()
+    warm_start: WarmStartSettings | None = None  # wins over the file's
 
 
 def read_address(option: str, text: str) -> Address | Problem:
@@ -94,6 +109,12 @@ def serve_settings(
     lease: str | None = None,
     advertise: str | None = None,
     peer_name: str | None = None,
+    fast_path: bool = False,
+    pod_deletion_cost: bool = False,
+    capacity_buffer: bool = False,
+    events: bool = False,
+    warm_start_prometheus: str | None = None,
+    warm_start_token_file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> ServeSettings:
     """Check the options together. Raises ConfigError with every problem at once."""
@@ -112,6 +133,10 @@ def serve_settings(
     if targets is None and not kube_settings.on:
         found.append(Problem("--targets", "nothing, and Kubernetes is off", "a targets file, or --kube on"))
     lease_settings = _lease(lease, advertise, grpc_address, environ, found)
+    pod = environ.get("POD_NAME") or WriterSettings().instance
+    writers = WriterSettings(fast_path, pod_deletion_cost, capacity_buffer, events, pod)
+    found += _without_kubernetes(writers, kube_settings)
+    warm_start = _warm_start(warm_start_prometheus, warm_start_token_file, found)
     if found or isinstance(grpc_address, Problem) or isinstance(http_address, Problem):
         raise ConfigError("command line", tuple(found))
     return ServeSettings(
@@ -130,6 +155,8 @@ def serve_settings(
         kube_settings,
         lease_settings,
         peer_name or None,
+        writers,
+        warm_start,
     )
 
 
@@ -142,6 +169,29 @@ def _kube(
     there = kubeconfig is not None or (bool(environ.get("KUBERNETES_SERVICE_HOST")) and TOKEN.is_file())
     names = tuple(dict.fromkeys(name.strip() for name in namespaces.split(",") if name.strip()))
     return KubeSettings(kube == "on" or (kube == "auto" and there), names, str(kubeconfig) if kubeconfig else None)
+
+
+def _without_kubernetes(writers: WriterSettings, kube: KubeSettings) -> list[Problem]:
+    """Switches that can do nothing."""
+    on = {
+        "--fast-path": writers.fast_path,
+        "--pod-deletion-cost": writers.pod_deletion_cost,
+        "--capacity-buffer": writers.capacity_buffer,
+        "--events": writers.events,
+    }
+    wanted = [option for option, is_on in on.items() if is_on and not kube.on]
+    return [Problem(option, "Kubernetes is off", "--kube on: it is written through its API") for option in wanted]
+
+
+def _warm_start(url: str | None, token_file: Path | None, found: list[Problem]) -> WarmStartSettings | None:
+    if not url:
+        if token_file is not None:
+            found.append(Problem("--warm-start-token-file", str(token_file), "--warm-start-prometheus with it"))
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        found.append(Problem("--warm-start-prometheus", repr(url), "http(s)://host[:port]"))
+    return WarmStartSettings(url, str(token_file) if token_file is not None else None)
 
 
 def _lease(

@@ -112,9 +112,7 @@ class FileModel(Strict):
     defaults: Aims = Field(Aims(), description="any key of a service's aims, below its own")
     access: list[AccessModel] = Field(default_factory=list, description="access entries")
     wake_sources: list[WakeSourceModel] = Field(default_factory=list, description="gateways")
-    warm_start: WarmStartModel | None = Field(
-        None, description="where a service without learned state has its past from"
-    )
+    warm_start: WarmStartModel | None = Field(None, description="where services have their past from")
     services: list[ServiceModel] = Field(default_factory=list, description="services; none: those found in Kubernetes")
 
 
@@ -299,7 +297,7 @@ def _access(one: AccessModel, folder: Path) -> Access:
 def _warm_start(one: WarmStartModel | None, folder: Path) -> WarmStartSettings | None:
     if one is None:
         return None
-    return WarmStartSettings(one.prometheus, folder / one.token_file if one.token_file else None, one.hours)
+    return WarmStartSettings(one.prometheus, str(folder / one.token_file) if one.token_file else None, one.hours)
 
 
 def _service(one: ServiceModel, defaults: Aims, below: Aims, folder: Path) -> ServiceSettings:

@@ -144,7 +144,7 @@ class ServiceLoop:
         return snapshot if self._clock.now() - began_s <= WARM_WITHIN_S else None
 
     def _take_up(self, snapshot: bytes | None) -> None:
-        """Go on with what was learned from the past, from what stands; it is saved, and told, after the next decision."""
+        """Go on with what was learned from the past; it is saved, and told, after the next decision."""
         if snapshot is None:
             return
         planner = Planner()

@@ -85,7 +85,7 @@ def no_behavior_possible(look: Look) -> Iterator[Finding]:
             "KServe writes this ScaledObject without policies or tolerance: a 10 % dead band from ten replicas on, "
             "a ramp that doubles every 15 s, 300 s before a step down.",
             (f"path: {target.path.value}", f"maxReplicaCount: {target.bounds.max_replicas}"),
-            "# Live with it, or own the ScaledObject: docs/kserve.md.",
+            "# Live with it, turn on fastPath (it repairs the way up), or own the ScaledObject: docs/kserve.md.",
         )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
 
 from autoscaler.kube.client import APPLY_PATCH, KubeClient
 from autoscaler.kube.decoding import Json
@@ -17,6 +19,24 @@ FIELD_MANAGER = "llm-autoscaler"
 # https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#pod-deletion-cost
 POD_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 COST_LIMIT = 2**31 - 1
+
+
+class Outcome(Enum):
+    """What became of something that a writer wanted to write."""
+
+    WRITTEN = "written"
+    CONFLICT = "conflict"  # somebody else wrote first: left to the next decision
+    REFUSED = "refused"  # a rule or a CRD is missing
+    FAILED = "failed"  # by whatever else
+    LIMITED = "limited"  # held back by ourselves
+
+
+class WriteMetrics(Protocol):
+    """What writers report; telemetry implements it."""
+
+    def wrote(self, writer: str, namespace: str, outcome: str) -> None:
+        """One write, or one that did not come to be; `outcome` is an Outcome's value."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from autoscaler.kube import resources as api
 from autoscaler.kube.cache import Handlers
 from autoscaler.kube.client import KubeClient
 from autoscaler.kube.decoding import keep, without_bookkeeping
+from autoscaler.kube.errors import Forbidden
 from autoscaler.kube.informer import Condition, InformerMetrics, Pace
 from autoscaler.kube.meaning import objects as kinds
 from autoscaler.kube.meaning.needed import FIELDS
@@ -93,6 +94,11 @@ class Cluster:
     def conditions(self) -> tuple[Condition, ...]:
         """How each kind is, in each namespace."""
         return tuple(one for informers in self._informers.values() for one in informers.conditions())
+
+    def forbidden(self, kind: Kind, namespace: str) -> Forbidden | None:
+        """The rule that is missing to read a kind in a namespace; None: none is."""
+        found = self._informers[kind].conditions_in(namespace) if kind in self._informers else ()
+        return next((Forbidden(one.message, 403) for one in found if one.reason == "Forbidden"), None)
 
     def _reading(self, kind: Kind, namespace: str | None) -> Reading:
         where = None if kind in CLUSTER_SCOPED else namespace

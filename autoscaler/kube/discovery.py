@@ -109,6 +109,10 @@ class KubeDiscovery:
         """What keeps it from knowing which services there are; None: they are known."""
         return None if self._looked else "the first look at the cluster"
 
+    def target(self, target: TargetId) -> Target | None:
+        """A target as it is resolved now, None for one that is not known."""
+        return next((one for one in self._targets(target.service) if one.target == target), None)
+
     async def changed(self) -> None:
         """Wait until services or their roles are others than at the last call."""
         await self._changed.wait()
@@ -181,7 +185,7 @@ class KubeDiscovery:
 
     def _of(self, target: TargetId, former: Target | None = None) -> Target:
         """The target as resolved now, or as it was: its service's loop ends soon."""
-        found = next((one for one in self._targets(target.service) if one.target == target), former)
+        found = self.target(target) or former
         if found is None:
             raise KeyError(target)
         return found

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from autoscaler.core.errors import ClusterError
+from autoscaler.kube.apply import Outcome, WriteMetrics
 from autoscaler.kube.client import KubeClient
 from autoscaler.kube.decoding import Json
 from autoscaler.kube.errors import Forbidden, MissingKind, NotFound, Unreachable
@@ -91,14 +92,22 @@ class EventRecorder:
     """Records Events; `run` writes them."""
 
     def __init__(
-        self, client: KubeClient, clock: Clock, *, instance: str, rng: random.Random, controller: str = "llm-autoscaler"
+        self,
+        client: KubeClient,
+        clock: Clock,
+        *,
+        instance: str,
+        rng: random.Random,
+        controller: str = "llm-autoscaler",
+        metrics: WriteMetrics | None = None,
     ) -> None:
-        self.dropped = 0  # by the rate limit, a full queue or a failed write; for a metric
+        self.dropped = 0  # by the rate limit, a full queue or a failed write
         self.problem: ClusterError | None = None  # why nothing can be written; None: it can
         self._said: set[type[ClusterError]] = set()
         self._client = client
         self._clock = clock
         self._rng = rng
+        self._metrics = metrics
         self._instance = instance[:128]
         self._controller = controller
         self._series: OrderedDict[_Event, _Series] = OrderedDict()
@@ -127,7 +136,7 @@ class EventRecorder:
             self._series.move_to_end(event)
             _forget(self._series)
         if not self._allowed(about, now) or self._queue.full():
-            self.dropped += 1
+            self._drop(about, Outcome.LIMITED)
             return
         series.queued = True
         self._queue.put_nowait(event)
@@ -157,7 +166,7 @@ class EventRecorder:
     async def _write(self, event: _Event, series: _Series) -> None:
         now = self._clock.now()
         if now < self._off_until_s.get(event.about.namespace, 0.0):
-            self.dropped += 1
+            self._drop(event.about, Outcome.REFUSED)
             return
         try:
             try:
@@ -169,6 +178,7 @@ class EventRecorder:
         except Exception as error:  # noqa: BLE001 -- an Event is a courtesy and must not end the others
             self._failed(ClusterError(f"events: {type(error).__name__}: {error}"), event, now)
         else:
+            self._count(event.about, Outcome.WRITTEN)
             series.written_s = self._clock.now()
             self.problem = None
             self._said -= {Unreachable}  # what was said of a missing rule in one namespace holds while others go on
@@ -201,13 +211,22 @@ class EventRecorder:
         await self._client.patch(EVENTS, namespace, series.name, {"series": _series_document(series)})
 
     def _failed(self, error: ClusterError, event: _Event, now: float) -> None:
-        self.dropped += 1
-        if isinstance(error, (Forbidden, MissingKind)):
+        refused = isinstance(error, (Forbidden, MissingKind))
+        self._drop(event.about, Outcome.REFUSED if refused else Outcome.FAILED)
+        if refused:
             self._off_until_s[event.about.namespace] = now + OFF_S
         if type(error) not in self._said:
             _log.warning("events cannot be written, dropped", reason=str(error))
             self._said.add(type(error))
         self.problem = error
+
+    def _drop(self, about: ObjectRef, outcome: Outcome) -> None:
+        self.dropped += 1
+        self._count(about, outcome)
+
+    def _count(self, about: ObjectRef, outcome: Outcome) -> None:
+        if self._metrics is not None:
+            self._metrics.wrote("events", about.namespace, outcome.value)
 
 
 def _series_document(series: _Series) -> Json:

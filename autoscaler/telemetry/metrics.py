@@ -68,6 +68,12 @@ class Metrics:
         )
         self._lists = counter("kube_lists", "Lists of a kind of Kubernetes object.", (*watched, "reason"))
         self._kube_failures = counter("kube_failures", "Lists and watches that failed.", (*watched, "reason"))
+        self._writes = counter(
+            "kube_writes",
+            "What writers wrote into the cluster, and what did not come to be: conflict (somebody wrote first), "
+            "refused (no rule, or no CRD), failed, limited (by us).",
+            ("writer", "namespace", "outcome"),
+        )
         self._lag = histogram("loop_lag_seconds", "How late the event loop ran a timer.")
 
     def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:
@@ -151,6 +157,10 @@ class Metrics:
     def failed(self, resource: str, namespace: str, reason: str) -> None:
         """A list or watch failed."""
         self._kube_failures.labels(resource, namespace, reason).inc()
+
+    def wrote(self, writer: str, namespace: str, outcome: str) -> None:
+        """A writer wrote something, or did not (a `WriteMetrics`)."""
+        self._writes.labels(writer, namespace, outcome).inc()
 
     async def probe_lag(self) -> None:
         """Measure for ever how late the event loop runs a timer."""

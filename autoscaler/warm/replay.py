@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from statistics import median
 
 from autoscaler.core import Planner
@@ -52,7 +53,7 @@ def samples_of(series: Iterable[Series], server: str) -> dict[str, list[Sample]]
 
 def interval_s(samples: Mapping[str, list[Sample]]) -> float | None:
     """How far apart scrapes are; None without two of one replica."""
-    gaps = [b.at_s - a.at_s for one in samples.values() for a, b in zip(one, one[1:], strict=False)]
+    gaps = [b.at_s - a.at_s for one in samples.values() for a, b in pairwise(one)]
     return median(gaps) if gaps else None
 
 

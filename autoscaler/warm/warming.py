@@ -21,6 +21,7 @@ LIMIT_S = 30.0  # for one service, all told
 ANSWER_BYTES = 1_000_000
 FIRST_SPAN_S, LEAST_SPAN_S, MOST_SPAN_S = 300.0, 60.0, 1800.0
 COARSEST_S = 60.0  # scrapes further apart hide what the planner sizes for
+BACK_S = 1800.0  # where nothing was scraped lately, what was is looked for so far apart
 LEAST_LOOKS = 40  # ten minutes,
 LEAST_REQUESTS = 100.0  # and so many requests: less teaches nothing that minutes of watching do not
 ALIKE = 2.0  # times more or fewer replicas in the past's last minute than are listed: those are not the same
@@ -96,17 +97,18 @@ class WarmStart:
     async def _interval(
         self, api: Prometheus, asked: Mapping[str, str], servers: Mapping[str, str], until_s: float
     ) -> float:
-        """How far apart scrapes are, by the newest there are. Raises TargetError: too far, or none."""
-        for role, query in asked.items():
-            rows, _ = await api.samples(query, until_s, FIRST_SPAN_S)
-            found = interval_s(samples_of(rows, servers[role]))
-            if found is not None and found > COARSEST_S:
-                raise TargetError(
-                    f"replicas are scraped every {found:.0f} s, expected every {COARSEST_S:.0f} s or less"
-                )
-            if found is not None:
+        """How far apart scrapes are, by the newest there are: a service at zero has none now. Raises TargetError."""
+        for back in range(int(self._where.hours * 3600.0 / BACK_S) + 1):
+            for role, query in asked.items():
+                rows, _ = await api.samples(query, until_s - back * BACK_S, FIRST_SPAN_S)
+                found = interval_s(samples_of(rows, servers[role]))
+                if found is None:
+                    continue
+                if found > COARSEST_S:
+                    expected = f"every {COARSEST_S:.0f} s or less"
+                    raise TargetError(f"replicas are scraped every {found:.0f} s, expected {expected}")
                 return found
-        raise TargetError(f"nothing was scraped in the last {FIRST_SPAN_S / 60.0:.0f} minutes under {', '.join(asked)}")
+        raise TargetError(f"nothing was scraped in the last {self._where.hours:g} h")
 
 
 async def _server(api: Prometheus, labels: str, from_s: float, until_s: float) -> Profile:

@@ -99,6 +99,11 @@ OWN_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
         "s",
         ((p99("decision_duration_seconds"), "one decision"), (p99("loop_lag_seconds"), "timer lag")),
     ),
+    (
+        "Writes into the cluster",
+        "cps",
+        ((per_second("kube_writes", "writer, outcome"), "{{writer}}: {{outcome}}"),),
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bisect
 import re
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 LOOKBACK_S = 300.0
+SPAN = re.compile(r"\[(\d+)s\]$")
 SELECTOR = re.compile(r"\{(.*)\}", re.DOTALL)
 MATCHER = re.compile(r'(\w+)\s*(=~|=)\s*"((?:[^"\\]|\\.)*)"')
 
@@ -37,6 +39,7 @@ class FakePrometheus:
     series: list[Stored] = field(default_factory=list)
     token: str | None = None
     asked: list[str] = field(default_factory=list)
+    late_s: float = 0.0  # it answers a query so much later
     url: str = ""
 
     @asynccontextmanager
@@ -47,6 +50,7 @@ class FakePrometheus:
             [
                 web.get("/api/v1/label/__name__/values", self._names),
                 web.post("/api/v1/query_range", self._range),
+                web.post("/api/v1/query", self._instant),
             ]
         )
         runner = web.AppRunner(application, access_log=None)
@@ -116,3 +120,22 @@ class FakePrometheus:
                 {"metric": labels, "values": [[t, str(s[1])] for t, s in values]} for labels, values in rows if values
             ]
         return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": result}})
+
+    async def _instant(self, request: web.Request) -> web.Response:
+        """A range selector at one time: samples as they were scraped, without those at the very start."""
+        if (refused := self._refused(request)) is not None:
+            return refused
+        await asyncio.sleep(self.late_s)
+        form = await request.post()
+        query, until_s = str(form["query"]), float(str(form["time"]))
+        self.asked.append(query)
+        span = SPAN.search(query)
+        assert span is not None
+        since_s = until_s - float(span.group(1))
+        rows = []
+        for one in self._chosen(query):
+            low, high = (bisect.bisect_right(one.samples, (at_s, float("inf"))) for at_s in (since_s, until_s))
+            if low < high:
+                values = [[at_s, str(value)] for at_s, value in one.samples[low:high]]
+                rows.append({"metric": one.labels, "values": values})
+        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": rows}})

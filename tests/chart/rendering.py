@@ -35,6 +35,7 @@ EVERYTHING: Object = {
     "targets": {"services": [SERVICE]},
     "accessSecrets": ["pages"],
     "wakeApi": {"tokenSecretName": "wake"},
+    "warmStart": {"prometheusUrl": "http://prometheus.monitoring:9090", "tokenSecretName": "prometheus"},
     "leaderElection": {"enabled": True},
     "events": {"enabled": True},
     "fastPath": {"enabled": True},

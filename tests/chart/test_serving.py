@@ -17,7 +17,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from autoscaler.cli import app
-from autoscaler.config.server import Address, KubeSettings, LeaseSettings, ServeSettings, serve_settings
+from autoscaler.config.records import WarmStartSettings
+from autoscaler.config.server import (
+    Address,
+    KubeSettings,
+    LeaseSettings,
+    ServeSettings,
+    WriterSettings,
+    serve_settings,
+)
 from autoscaler.config.targets import load_targets, parse_targets
 from autoscaler.core.records import ServiceMode
 from autoscaler.kube.resources import SCALED_OBJECTS
@@ -25,6 +33,7 @@ from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
 from tests.chart.rendering import EVERYTHING, IMAGE, ROOT, SERVICE, SETS, Object, Rendered, needs_helm, template
 from tests.chart.running import PYTHON, Places, arguments, helm_test, mount, served
+from tests.chart.test_rights import KUBE, TOGGLES, all_rights
 from tests.fakes.kube_api import FakeKubeApi
 
 pytestmark = needs_helm
@@ -76,6 +85,10 @@ def test_every_value_of_the_process_reaches_serve(tmp_path: Path) -> None:
         kube=KubeSettings(True),
         lease=LeaseSettings("llm-autoscaler", "keda", "llm-autoscaler-0", Address("10.0.0.7", 7000)),
         peer_name="llm-autoscaler.keda",
+        writers=WriterSettings(True, True, True, True, "llm-autoscaler-0"),
+        warm_start=WarmStartSettings(
+            "http://prometheus.monitoring:9090", str(tmp_path / "etc/llm-autoscaler/warm-start/token")
+        ),
     )
     assert {one["name"] for one in rendered.container()["env"]} >= set(POD)
     named = template({**IMAGE, "kube": {"namespaces": ["a", "b", "a"]}})
@@ -93,6 +106,22 @@ def test_every_value_of_the_process_reaches_serve(tmp_path: Path) -> None:
     assert settings(off, tmp_path).flight_record_bytes == 0
     assert settings(off, tmp_path).tls_cert == tls / "tls.crt"
     assert settings(off, tmp_path).tls_client_ca is None
+
+
+WRITERS = {
+    "fastPath": WriterSettings(fast_path=True, instance="llm-autoscaler-0"),
+    "podDeletionCost": WriterSettings(pod_deletion_cost=True, instance="llm-autoscaler-0"),
+    "capacityBuffer": WriterSettings(capacity_buffer=True, instance="llm-autoscaler-0"),
+    "events": WriterSettings(events=True, instance="llm-autoscaler-0"),
+}
+
+
+@pytest.mark.parametrize("toggle", WRITERS)
+def test_a_toggle_turns_on_its_writer_with_the_rights_that_it_needs_and_no_other(toggle: str, tmp_path: Path) -> None:
+    rendered = template({**IMAGE, toggle: {"enabled": True}})
+    assert settings(rendered, tmp_path).writers == WRITERS[toggle]
+    assert all_rights(rendered) == KUBE | TOGGLES[toggle]
+    assert settings(template(IMAGE), tmp_path).writers == WriterSettings(instance="llm-autoscaler-0")
 
 
 def test_the_targets_file_says_what_the_values_say(tmp_path: Path) -> None:
@@ -152,6 +181,14 @@ def test_the_wake_token_is_mounted_under_the_name_serve_is_told(tmp_path: Path) 
     assert volume["secret"]["items"] == [{"key": "bearer", "path": "token"}]
     assert settings(rendered, tmp_path).wake_token_file == tmp_path / "etc/llm-autoscaler/wake/token"
     assert settings(template(IMAGE), tmp_path).wake_token_file is None
+
+
+def test_the_warm_starts_token_is_mounted_under_the_name_serve_is_told() -> None:
+    values = {"prometheusUrl": "http://prometheus:9090", "tokenSecretName": "prometheus", "tokenSecretKey": "bearer"}
+    pod = template({**IMAGE, "warmStart": values}).pod()
+    volume = next(one for one in pod["volumes"] if one["name"] == "warm-start-token")
+    assert volume["secret"]["items"] == [{"key": "bearer", "path": "token"}]
+    assert {one["name"] for one in pod["containers"][0]["volumeMounts"]} >= {"warm-start-token"}
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------

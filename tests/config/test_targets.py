@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler.config.metadata import normalise, read_trigger
-from autoscaler.config.records import ListKind, TargetsFile
+from autoscaler.config.records import ListKind, TargetsFile, WarmStartSettings
 from autoscaler.config.server import Address, read_address
 from autoscaler.config.targets import parse_targets, without_file
 from autoscaler.core.errors import ConfigError, Problem
@@ -36,6 +36,18 @@ def test_a_minimal_file_has_the_documented_defaults() -> None:
 def test_a_file_may_name_gateways_alone_for_services_that_are_found() -> None:
     file = parse("wakeSources: [{name: gateway, url: 'http://a:9090/metrics', kind: llm-d}]")
     assert (file.services, [source.name for source in file.wake_sources]) == ((), ["gateway"])
+
+
+def test_a_warm_start_is_read_with_its_token_beside_the_file_and_labels_by_role() -> None:
+    text = (
+        "warmStart: {prometheus: 'http://p:9090', tokenFile: token, hours: 2}\n"
+        "services: [{name: a, roles: [{role: prefill, replicas: {urls: []}, warmStartLabels: 'job=\"p\"'},"
+        " {role: decode, replicas: {urls: []}}]}]"
+    )
+    file = parse(text)
+    assert file.warm_start == WarmStartSettings("http://p:9090", "/etc/x/token", 2.0)
+    assert [one.warm_labels for one in file.services[0].targets] == ['job="p"', ""]
+    assert "http(s)://host" in errors("warmStart: {prometheus: 'p:9090'}")[0]
 
 
 def test_the_file_wins_over_its_defaults_and_these_over_the_environment() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import looptime
@@ -11,11 +11,20 @@ import looptime
 from autoscaler.clock import LoopClock
 from autoscaler.control.board import Board
 from autoscaler.control.duty import Alone
-from autoscaler.control.loop import Place, ServiceLoop, Sources
+from autoscaler.control.loop import WARM_WITHIN_S, Place, ServiceLoop, Sources
 from autoscaler.control.relay import Relay
-from autoscaler.core.records import Decision, HeldReading, Observation, RoleObservation, ServiceId, Wake
+from autoscaler.core import Planner
+from autoscaler.core.records import (
+    Decision,
+    HeldReading,
+    Observation,
+    RoleObservation,
+    ServiceId,
+    ServiceSpec,
+    Wake,
+)
 from autoscaler.history.memory import MemoryStore
-from autoscaler.ports import Endpoint, ScrapeState
+from autoscaler.ports import Endpoint, Past, ScrapeState
 from autoscaler.web.wakes import Wakes
 from tests.fakes.observations import CHAT, SPEC, Fleet
 
@@ -33,16 +42,20 @@ def virtual(test: Callable[[], Awaitable[T]]) -> T:
 class World:
     """A fleet of a fixed size under 2 req/s, a gateway that holds what the test says, and a loop that plans it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, past: Past | None = None, store: MemoryStore | None = None) -> None:
         self.clock = LoopClock(1.0, 1_000_000.0)
         self.wakes = Wakes()
         self.held = 0.0
         self.decided: list[tuple[float, Decision]] = []  # seconds since the start
+        self.store = store or MemoryStore()
+        self.begun: list[bytes] = []
         self._count, self._fleet, self._since_s = count, Fleet(), self.clock.now()
         board = Board()
         place = Place(Alone(), board, Relay(board))
         sources = Sources({"": self}, self, self, self.wakes)
-        self.loop = ServiceLoop(CHAT, lambda: SPEC, sources, self, MemoryStore(), place, self.clock)
+        self.loop = ServiceLoop(
+            CHAT, lambda: SPEC, sources, self, self.store, place, self.clock, past=past, begins=self.begun.append
+        )
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         return ()
@@ -135,3 +148,76 @@ def test_a_wake_that_comes_while_the_state_is_saved_is_not_missed() -> None:
     decided = virtual(test)
     assert (0.0, 2) in decided
     assert (0.0, 9) in decided
+
+
+class Recorded:
+    """A past that is told so many seconds after it was asked for."""
+
+    def __init__(self, after_s: float, snapshot: bytes | None) -> None:
+        self._after_s, self._snapshot = after_s, snapshot
+        self.asked: list[dict[str, int]] = []
+
+    async def learn(self, _service: ServiceId, _spec: ServiceSpec, listed: Mapping[str, int]) -> bytes | None:
+        self.asked.append(dict(listed))
+        await asyncio.sleep(self._after_s)
+        return self._snapshot
+
+
+def lived_through(hours: float) -> bytes:
+    """A planner that saw 2,400 tokens a prompt, not 1,200."""
+    planner, fleet = Planner(), Fleet(prompt=2400.0)
+    for i in range(int(hours * 240)):
+        at_s = 1_000_000.0 - hours * 3600.0 + 15.0 * i
+        planner.observe(fleet.observe(at_s, 2, 2.0, 15.0), at_s)
+    planner.forget_presence(1_000_000.0)
+    return planner.snapshot()
+
+
+def has_past(decision: Decision) -> bool:
+    prompts = decision.estimates[0].prompt_tokens_mean
+    return prompts is not None and prompts > 2000.0
+
+
+def test_a_past_is_taken_up_between_decisions_and_delays_none() -> None:
+    async def test() -> None:
+        past = Recorded(12.0, lived_through(0.5))
+        one = World(4, past)
+        cold = await one.run(until_s=11.0)
+        assert cold == [(0, 4), (5, 4), (10, 4)]
+        one = World(4, past)
+        assert await one.run(until_s=26.0) == [(0, 4), (5, 4), (10, 4), (15, 4), (20, 4), (25, 4)]
+        assert [has_past(decision) for _, decision in one.decided] == [False] * 3 + [True] * 3
+        assert len(one.begun) == 1
+        saved = await one.store.load(CHAT)
+        assert saved is not None
+        assert saved.at_s >= 1_000_015.0
+
+    virtual(test)
+
+
+def test_a_past_that_comes_too_late_or_is_of_no_use_changes_nothing() -> None:
+    async def test() -> None:
+        for past in (
+            Recorded(WARM_WITHIN_S + 1.0, lived_through(0.5)),
+            Recorded(1.0, None),
+            Recorded(1.0, b"nonsense"),
+        ):
+            one = World(4, past)
+            await one.run(until_s=WARM_WITHIN_S + 20.0)
+            assert not one.begun
+            assert not any(has_past(decision) for _, decision in one.decided[:20])
+            assert [round(at_s) for at_s, _ in one.decided[-2:]] == [WARM_WITHIN_S + 10, WARM_WITHIN_S + 15]
+
+    virtual(test)
+
+
+def test_a_service_with_learned_state_asks_for_no_past() -> None:
+    async def test() -> None:
+        store, past = MemoryStore(), Recorded(0.0, None)
+        await store.save(CHAT, lived_through(0.5), 1_000_000.0)
+        one = World(4, past, store)
+        await one.loop.restore()
+        await one.run(until_s=6.0)
+        assert past.asked == []
+
+    virtual(test)

@@ -68,7 +68,7 @@ def test_the_fix_for_the_behavior_is_one_that_the_doctor_passes() -> None:
 def test_where_kserve_writes_the_scaled_object_the_behavior_is_a_note_and_no_fault_of_the_user(name: str) -> None:
     found = findings(Recording(name))
     assert found["kserve-no-behavior"].severity is Severity.NOTE
-    assert "own the ScaledObject" in found["kserve-no-behavior"].fix
+    assert "fastPath" in found["kserve-no-behavior"].fix
     assert not {"tolerance-unset", "hpa-ramp"} & set(found)
 
 

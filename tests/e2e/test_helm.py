@@ -97,7 +97,7 @@ async def release(plane: ControlPlane, keda: Keda) -> AsyncIterator[Release]:
 async def test_an_install_needs_an_image_and_nothing_else_and_an_uninstall_leaves_nothing(release: Release) -> None:
     notes = release.upgrade(IMAGE)
     assert f"answers KEDA at llm-autoscaler.{SPACE}:6000 (plaintext)" in notes
-    assert "Off: leaderElection" in notes
+    assert "Off: leaderElection events fastPath podDeletionCost capacityBuffer" in notes
     assert await release.left()
     release.uninstall()
     assert await release.left() == []

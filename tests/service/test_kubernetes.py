@@ -24,7 +24,6 @@ from autoscaler.kube.resources import (
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
     INFERENCE_SERVICES,
-    LEASES,
     LLM_INFERENCE_SERVICES,
     PODS,
     SCALED_OBJECTS,
@@ -36,7 +35,7 @@ from scaler_proto import externalscaler_pb2 as pb
 from scaler_proto import externalscaler_pb2_grpc as rpc
 from tests.kube_meaning.recorded import Recording
 from tests.service.crew import FACTOR
-from tests.service.world import CHAT, NAMESPACE, TRIGGER, Replica, World, deployment, scaled_object, world
+from tests.service.world import CHAT, NAMESPACE, TRIGGER, Replica, deployment, scaled_object, world
 
 
 def decided(one: Replica, service: ServiceId = CHAT) -> Decision:
@@ -229,46 +228,6 @@ async def test_a_service_of_the_file_is_the_files_also_when_its_scaled_object_is
         assert ours.service.directory.spec(CHAT).roles[0].max_replicas == 7
 
 
-async def test_the_owner_is_killed_and_the_number_does_not_move() -> None:
-    async with world() as one:
-        one.fill(4)
-        first, second = await one.start("a", lease=True), await one.start("b", lease=True)
-        await one.until(lambda: owners(one), "one owns")
-        for each in (first, second):
-            await one.number(each)
-        for _ in range(30):
-            await asyncio.gather(one.ask(first), one.ask(second))
-            await one.clock.sleep(1.0)
-        (owner,) = owners(one)
-        other = second if owner is first else first
-        assert other.election is not None
-        assert other.election.owner() == f"127.0.0.1:{owner.grpc}"
-        least = min(value for _, value in one.answers[-20:] if isinstance(value, float))
-        await owner.kill(one.api)
-        seen = await one.poll(other, 40.0)
-        assert owners(one) == [other]
-        assert all(isinstance(value, float) and value >= least for value in seen)
-        assert {value for value in seen if isinstance(value, float)} <= {least, least + 1}
-
-
-def owners(one: World) -> list[Replica]:
-    return [each for each in one.ours if each.alive and each.election is not None and each.election.is_owner()]
-
-
-async def test_without_the_rule_for_leases_nobody_plans_and_it_is_said_once() -> None:
-    async with world() as one:
-        one.fill(4)
-        one.api.forbid("", LEASES)
-        with capture_logs() as logs:
-            ours = await one.start("a", lease=True)
-            await one.clock.sleep(20.0)
-        assert await one.ask(ours) is grpc.StatusCode.UNAVAILABLE
-        assert "llm_autoscaler_lease_problem 1.0" in ours.service.metrics.render().decode()
-        said = [log for log in logs if "lease cannot be used" in str(log["event"])]
-        assert len(said) == 1
-        assert "coordination.k8s.io" in said[0]["reason"]
-
-
 async def test_a_workload_that_is_stopped_keeps_its_name_and_is_no_zero() -> None:
     async with world() as one:
         one.fill(2)
@@ -380,25 +339,3 @@ async def test_a_stopped_service_whose_owner_cannot_be_read_keeps_the_name_that_
         await one.until(lambda: "stopped" in [reason.code for reason in decided(ours, service).reasons], "stopped")
         await one.clock.sleep(5.0)
         assert ours.service.directory.services() == (service,)
-
-
-async def test_two_replicas_rolled_one_after_the_other_answer_nothing_below() -> None:
-    async with world() as one:
-        one.fill(4)
-        first = await one.start("a", lease=True)
-        await one.number(first)
-        second = await one.start("b", lease=True)
-        await one.number(second)
-        await one.poll(first, 15.0)
-        since = len(one.answers)
-        least = min(value for _, value in one.answers[-8:] if isinstance(value, float))
-        await first.stop()
-        third = await one.start("c", lease=True)
-        await one.until(lambda: not third.service.unready(), "the new one is ready")
-        await one.poll(third, 5.0)
-        await second.stop()
-        await one.poll(third, 15.0)
-        assert owners(one) == [third]
-        numbers = [value for _, value in one.answers[since:] if isinstance(value, float)]
-        assert numbers
-        assert min(numbers) >= least

@@ -15,6 +15,7 @@ import grpc
 
 from autoscaler.clock import LoopClock
 from autoscaler.config.records import TargetsFile
+from autoscaler.config.server import WriterSettings
 from autoscaler.core.records import ServiceId
 from autoscaler.history.memory import MemoryStore
 from autoscaler.kube.client import KubeClient
@@ -178,6 +179,10 @@ class World:
         for number in range(count):
             self.pod(number)
 
+    def owners(self) -> list[Replica]:
+        """Those of ours that plan."""
+        return [each for each in self.ours if each.alive and each.election is not None and each.election.is_owner()]
+
     async def start(
         self,
         user: str = "scaler",
@@ -185,6 +190,7 @@ class World:
         namespaces: tuple[str, ...] = (),
         lease: bool = False,
         file: TargetsFile | None = None,
+        writers: WriterSettings | None = None,
     ) -> Replica:
         """One replica of ours."""
         port = free_port()
@@ -196,7 +202,7 @@ class World:
             MemoryStore(),
             GrpcSettings(address, grace_s=0.2),
             seed=1,
-            cluster=ClusterWiring(client, namespaces, Pace(off_s=2.0)),
+            cluster=ClusterWiring(client, namespaces, Pace(off_s=2.0), writers or WriterSettings()),
         )
         election = None
         if lease:

@@ -13,7 +13,7 @@ from math import ceil
 
 from autoscaler.core.errors import ClusterError
 from autoscaler.core.records import Decision, Mode, ServiceMode, TargetId
-from autoscaler.kube.apply import FIELD_MANAGER, apply
+from autoscaler.kube.apply import FIELD_MANAGER, Outcome, WriteMetrics, apply
 from autoscaler.kube.client import KubeClient
 from autoscaler.kube.decoding import Json
 from autoscaler.kube.errors import Conflict, NotFound
@@ -98,9 +98,11 @@ class _Kept:
 class Buffers:
     """Writes buffers (see the module); `run` does the writing."""
 
-    def __init__(self, client: KubeClient, ownership: Ownership, clock: Clock) -> None:
+    def __init__(
+        self, client: KubeClient, ownership: Ownership, clock: Clock, metrics: WriteMetrics | None = None
+    ) -> None:
         self.written = 0
-        self.turns = Turns("capacityBuffer", clock)
+        self.turns = Turns("capacityBuffer", clock, metrics)
         self._client = client
         self._ownership = ownership
         self._clock = clock
@@ -160,6 +162,7 @@ class Buffers:
         kept.written = wanted
         kept.fall_at_s = None
         self.written += 1
+        self.turns.count(wanted.namespace, Outcome.WRITTEN)
 
     async def _found(self, kept: _Kept, wanted: Buffer) -> Json | None:
         """What stands there under the name; raises ClusterError where it is not ours."""

@@ -18,7 +18,7 @@ import structlog
 
 from autoscaler.config.annotations import PREFIX
 from autoscaler.core.records import Decision, Mode, ReplicaPhase, RoleObservation, Sample, ServiceMode, TargetId
-from autoscaler.kube.apply import COST_LIMIT, POD_DELETION_COST, write_deletion_cost
+from autoscaler.kube.apply import COST_LIMIT, POD_DELETION_COST, Outcome, WriteMetrics, write_deletion_cost
 from autoscaler.kube.client import KubeClient
 from autoscaler.kube.errors import Conflict, NotFound
 from autoscaler.kube.meaning import raw as read
@@ -122,9 +122,11 @@ def _priced(raw: Raw, tokens: float | None) -> Priced:
 class DeletionCost:
     """Writes prices (see the module); `run` does the writing."""
 
-    def __init__(self, client: KubeClient, ownership: Ownership, clock: Clock) -> None:
+    def __init__(
+        self, client: KubeClient, ownership: Ownership, clock: Clock, metrics: WriteMetrics | None = None
+    ) -> None:
         self.written = 0
-        self.turns = Turns("podDeletionCost", clock)
+        self.turns = Turns("podDeletionCost", clock, metrics)
         self._client = client
         self._ownership = ownership
         self._clock = clock
@@ -207,11 +209,13 @@ class DeletionCost:
             try:
                 await write_deletion_cost(self._client, namespace, one.pod, one.cost, mark=MARK, version=one.version)
             except Conflict:
-                self.turns.conflicts += 1  # the pod changed since it was looked at: the next turn looks again
+                # The pod changed since it was looked at: the next turn looks again.
+                self.turns.count(namespace, Outcome.CONFLICT)
             except NotFound:
                 continue
             else:
                 self.written += 1
+                self.turns.count(namespace, Outcome.WRITTEN)
 
 
 def _mean_tokens(decision: Decision, role: str) -> float | None:

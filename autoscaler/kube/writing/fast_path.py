@@ -17,7 +17,7 @@ from enum import Enum
 from math import ceil
 
 from autoscaler.core.records import Decision, Mode, ServiceMode, TargetId
-from autoscaler.kube.apply import Scale, read_scale, write_scale
+from autoscaler.kube.apply import Outcome, Scale, WriteMetrics, read_scale, write_scale
 from autoscaler.kube.client import KubeClient
 from autoscaler.kube.meaning import raw as read
 from autoscaler.kube.meaning import scaledobject as keda
@@ -191,10 +191,12 @@ class _Seen:
 class FastPath:
     """Writes counts of replicas (see the module); `run` does the writing."""
 
-    def __init__(self, client: KubeClient, ownership: Ownership, clock: Clock) -> None:
+    def __init__(
+        self, client: KubeClient, ownership: Ownership, clock: Clock, metrics: WriteMetrics | None = None
+    ) -> None:
         self.written: dict[Occasion, int] = dict.fromkeys(Occasion, 0)
         self.limited = 0  # writes left out by the rate limit
-        self.turns = Turns("fastPath", clock)
+        self.turns = Turns("fastPath", clock, metrics)
         self._client = client
         self._ownership = ownership
         self._clock = clock
@@ -238,9 +240,11 @@ class FastPath:
         seen.at_s = now
         if seen.tokens < 1.0:
             self.limited += 1
+            self.turns.count(namespace, Outcome.LIMITED)
             return
         if not self._ownership.is_owner():
             return
         seen.tokens -= 1.0
         await write_scale(self._client, aim.resource, namespace, aim.name, goal, version=scale.version)
         self.written[found] += 1
+        self.turns.count(namespace, Outcome.WRITTEN)

@@ -9,6 +9,7 @@ import structlog
 
 from autoscaler.core.errors import ClusterError
 from autoscaler.core.records import TargetId
+from autoscaler.kube.apply import Outcome, WriteMetrics
 from autoscaler.kube.errors import Conflict, Forbidden, MissingKind, NotFound
 from autoscaler.ports import Clock
 
@@ -21,14 +22,15 @@ OFF_S = 300.0  # where a rule or a CRD is missing
 class Turns:
     """Jobs of one writer; `run` does them."""
 
-    def __init__(self, what: str, clock: Clock) -> None:
-        """`what` is the writer as the log names it."""
+    def __init__(self, what: str, clock: Clock, metrics: WriteMetrics | None = None) -> None:
+        """`what` is the writer as the log and metrics name it."""
         self.problem: ClusterError | None = None  # why the newest job failed; None: it did not
         self.refused: dict[str, ClusterError] = {}  # by namespace: the rule or the CRD that is missing there
-        self.failed = 0  # jobs that the cluster refused or lost, conflicts not counted; for a metric
+        self.failed = 0  # jobs that the cluster refused or lost, conflicts not counted
         self.conflicts = 0  # somebody else wrote first: left to the next decision
         self.what = what
         self._clock = clock
+        self._metrics = metrics
         self._waiting: dict[TargetId, Job] = {}
         self._busy: set[TargetId] = set()
         self._offered = asyncio.Event()
@@ -49,6 +51,13 @@ class Turns:
     def drop(self, target: TargetId) -> None:
         """Do not do what still waits for the target."""
         self._waiting.pop(target, None)
+
+    def count(self, namespace: str, outcome: Outcome) -> None:
+        """Something was written, or was not."""
+        if outcome is Outcome.CONFLICT:
+            self.conflicts += 1
+        if self._metrics is not None:
+            self._metrics.wrote(self.what, namespace, outcome.value)
 
     async def run(self) -> None:
         """Do what was offered, targets side by side; ends by cancellation only."""
@@ -71,7 +80,7 @@ class Turns:
         try:
             await job()
         except Conflict:
-            self.conflicts += 1
+            self.count(namespace, Outcome.CONFLICT)
         except NotFound:
             pass  # deleted since it was looked at: nothing to write to
         except ClusterError as error:
@@ -86,7 +95,9 @@ class Turns:
     def _fail(self, namespace: str, error: ClusterError) -> None:
         self.failed += 1
         self.problem = error
-        if isinstance(error, (Forbidden, MissingKind)):
+        refused = isinstance(error, (Forbidden, MissingKind))
+        self.count(namespace, Outcome.REFUSED if refused else Outcome.FAILED)
+        if refused:
             self._off_until_s[namespace] = self._clock.now() + OFF_S
             self.refused[namespace] = error
         if (namespace, type(error)) not in self._said:

@@ -24,6 +24,14 @@ Every option that the chart gives to `autoscaler serve`; tests/chart checks each
 {{- if .Values.wakeApi.tokenSecretName }}
 - --wake-token-file=/etc/llm-autoscaler/wake/token
 {{- end }}
+{{- with .Values.warmStart }}
+{{- if .prometheusUrl }}
+- --warm-start-prometheus={{ .prometheusUrl }}
+{{- if .tokenSecretName }}
+- --warm-start-token-file=/etc/llm-autoscaler/warm-start/token
+{{- end }}
+{{- end }}
+{{- end }}
 - --log-format={{ .Values.logging.format }}
 - --log-level={{ .Values.logging.level }}
 - --grace-s={{ .Values.gracePeriodSeconds }}
@@ -34,15 +42,19 @@ Every option that the chart gives to `autoscaler serve`; tests/chart checks each
 {{- end -}}
 
 {{/*
-Options of the Kubernetes features. Those that `autoscaler serve` does not have yet render nothing: events.enabled,
-fastPath.enabled, podDeletionCost.enabled, capacityBuffer.enabled. The Lease lies in the release's namespace; our other
-replicas reach this one at POD_IP and the gRPC port, which is what --advertise comes to.
+Options of the Kubernetes features. The Lease lies in the release's namespace; our other replicas reach this one at POD_IP
+and the gRPC port, which is what --advertise comes to.
 */}}
 {{- define "llm-autoscaler.featureArgs" -}}
 {{- if .Values.kube.enabled }}
 - --kube=on
 {{- with .Values.kube.namespaces }}
 - --kube-namespaces={{ join "," (uniq .) }}
+{{- end }}
+{{- range $toggle := list "events" "fastPath" "podDeletionCost" "capacityBuffer" }}
+{{- if (index $.Values $toggle).enabled }}
+- --{{ $toggle | kebabcase }}
+{{- end }}
 {{- end }}
 {{- else }}
 - --kube=off

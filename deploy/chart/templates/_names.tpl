@@ -72,7 +72,7 @@ annotations:
 {{- define "llm-autoscaler.targetsConfigMap" -}}
 {{- if .Values.existingTargetsConfigMap -}}
 {{- .Values.existingTargetsConfigMap -}}
-{{- else if or .Values.targets.services .Values.targets.wakeSources .Values.targets.access -}}
+{{- else if or .Values.targets.services .Values.targets.wakeSources .Values.targets.access .Values.targets.warmStart -}}
 {{- include "llm-autoscaler.fullname" . }}-targets
 {{- end -}}
 {{- end -}}
