@@ -14,8 +14,8 @@ import aiohttp
 
 from autoscaler.kube.connection import Connection, Place
 from autoscaler.kube.decoding import Breather, Json, read_lines, read_list
-from autoscaler.kube.errors import Unauthorized, Unreachable, from_answer
-from autoscaler.kube.resources import Call, Resource
+from autoscaler.kube.errors import MissingKind, NotFound, Unauthorized, Unreachable, from_answer
+from autoscaler.kube.resources import ApiGroup, Call, Resource
 
 USER_AGENT = "llm-autoscaler"
 # A healthy API server answers single objects in under 1 s: the Kubernetes scalability SLO is a p99 of 1 s for one
@@ -89,6 +89,21 @@ class KubeClient:
     ) -> Json:
         """One object, or its subresource."""
         return await self._json("GET", Call("get", resource, namespace, name, subresource), query=query)
+
+    async def served(self, group: str, kind: str) -> Resource | None:
+        """A kind in the version that this server prefers of those that have it; None where none has."""
+        try:
+            about = await self._json("GET", Call("get", ApiGroup(group, "", "apis", "APIGroup")))
+        except (MissingKind, NotFound):
+            return None
+        preferred = (about.get("preferredVersion") or {}).get("version")
+        versions = [str(one["version"]) for one in about.get("versions") or ()]
+        for version in dict.fromkeys([preferred, *versions] if preferred else versions):
+            has = await self._json("GET", Call("get", ApiGroup(group, version, "apis", "APIResourceList")))
+            for one in has.get("resources") or ():
+                if one.get("kind") == kind and "/" not in one.get("name", "/"):
+                    return Resource(group, version, one["name"], kind, bool(one.get("namespaced")))
+        return None
 
     async def create(self, resource: Resource, namespace: str | None, document: Json) -> Json:
         """Make an object; Conflict if it exists."""

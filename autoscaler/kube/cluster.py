@@ -18,6 +18,7 @@ from autoscaler.kube.meaning.objects import CLUSTER_SCOPED, Kind, Reading
 from autoscaler.kube.meaning.viewed import INDEXES, Viewed
 from autoscaler.kube.namespaced import NamespacedInformers
 from autoscaler.kube.resources import Resource
+from autoscaler.kube.scales import Scales
 from autoscaler.ports import Clock
 
 # What resolving a ScaledObject and looking at its replicas reads; the chart's rules allow exactly these.
@@ -33,6 +34,7 @@ WATCHED: Mapping[Kind, Resource] = {
     kinds.LEADER_WORKER_SET: api.LEADER_WORKER_SETS,
     kinds.DISAGGREGATED_SET: api.DISAGGREGATED_SETS,
     kinds.ROLE_SCALER: api.DISAGGREGATED_SET_ROLE_SCALERS,
+    kinds.CLAIM_TEMPLATE: api.RESOURCE_CLAIM_TEMPLATES,
 }
 _BY_REASON = {"Watching": Reading.READ, "Forbidden": Reading.FORBIDDEN, "MissingKind": Reading.ABSENT}
 # Of several namespaces the worst counts; a kind whose CRD is absent is absent in all.
@@ -67,13 +69,15 @@ class Cluster:
             )
             for kind, resource in WATCHED.items()
         }
-        self.objects = Viewed(self._informers, self._reading)
+        self.scales = Scales(client, clock)
+        self.objects = Viewed(self._informers, self._reading, self.scales)
 
     async def run(self) -> None:
         """Keep every kind current; ends by cancellation only."""
         async with asyncio.TaskGroup() as tasks:
             for informers in self._informers.values():
                 tasks.create_task(informers.run())
+            tasks.create_task(self.scales.run())
 
     async def settled(self, within_s: float) -> bool:
         """Wait until each kind was listed or is known to be off; False if one is neither in time."""
@@ -86,14 +90,19 @@ class Cluster:
         return True
 
     def subscribe(self, handlers: Callable[[Kind], Handlers]) -> None:
-        """Tell of changes of every kind but pods, which change too often: they are looked at."""
+        """Tell of changes of every kind but pods, which change too often: they are looked at.
+
+        A scale target of a kind that is not watched is told of as added, whatever became of it.
+        """
+        self.scales.changed = handlers(Kind("", "Scale")).added
         for kind, informers in self._informers.items():
             if kind != kinds.POD:
                 informers.subscribe(handlers(kind))
 
     def conditions(self) -> tuple[Condition, ...]:
         """How each kind is, in each namespace."""
-        return tuple(one for informers in self._informers.values() for one in informers.conditions())
+        watched = tuple(one for informers in self._informers.values() for one in informers.conditions())
+        return watched + self.scales.conditions()
 
     def forbidden(self, kind: Kind, namespace: str) -> Forbidden | None:
         """The rule that is missing to read a kind in a namespace; None: none is."""

@@ -19,7 +19,7 @@ from autoscaler.config.records import Overrides, ServiceSettings
 from autoscaler.core.errors import AutoscalerError, ClusterError, ConfigError, Problem
 from autoscaler.core.records import ServiceId, ServiceMode, TargetId
 from autoscaler.kube.cache import Handlers
-from autoscaler.kube.cluster import Cluster
+from autoscaler.kube.cluster import WATCHED, Cluster
 from autoscaler.kube.decoding import Json
 from autoscaler.kube.meaning import objects as kinds
 from autoscaler.kube.meaning import raw as read
@@ -29,6 +29,7 @@ from autoscaler.kube.meaning.objects import SCALED_OBJECT, Kind
 from autoscaler.kube.meaning.raw import Raw
 from autoscaler.kube.meaning.resolve import Target, resolve
 from autoscaler.kube.meaning.spec import service_spec
+from autoscaler.kube.meaning.workload import scale_target
 from autoscaler.kube.role import KubeRole
 from autoscaler.ports import Clock, FightError, RoleSource, ShadowError, UnknownTarget
 
@@ -259,6 +260,8 @@ class KubeDiscovery:
         if called is None and not self._concerns(raw):
             self._put(key, None)
             return
+        kind, name = scale_target(raw)
+        self._cluster.scales.want(key, None if kind in WATCHED else (kind, key[0], name))
         mine = keda.our_triggers(raw, self._addresses)
         read_with = normalise(called if called is not None else mine[0].metadata if mine else {})
         former = entry.target if entry is not None else None
@@ -297,6 +300,8 @@ class KubeDiscovery:
         former = self._entries.pop(key, None)
         if entry is not None:
             self._entries[key] = entry
+        else:
+            self._cluster.scales.want(key, None)
         touched = {one.target.target.service for one in (former, entry) if one is not None and one.target is not None}
         for service in touched:
             keys = self._keys_of.setdefault(service, set())

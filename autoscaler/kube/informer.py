@@ -11,7 +11,7 @@ import gc
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -176,7 +176,8 @@ class Informer:
             began_s = self._clock.now()
             await self._watch(self._version or "")
         except (Forbidden, MissingKind) as error:
-            return self._turn_off(error)
+            other = isinstance(error, MissingKind) and await self._other_version()
+            return 0.0 if other else self._turn_off(error)
         except Gone:
             self._version, self._why = None, "gone"
             self._count(began_s)
@@ -197,6 +198,23 @@ class Informer:
         return 0.0
 
     # List and watch ---------------------------------------------------------------------------------------------------
+
+    async def _other_version(self) -> bool:
+        """Whether the server has the kind in another version than the one asked for, which is asked for then.
+
+        What is read of a kind did not change between versions, and servers drop old ones and lack new ones.
+        """
+        resource = self.selection.resource
+        try:
+            found = await self._client.served(resource.group, resource.kind) if resource.group else None
+        except ClusterError:
+            return False
+        if found is None or found == resource:
+            return False
+        _log.info("read in another version", what=str(self.selection), version=found.version, asked=resource.version)
+        self.selection = replace(self.selection, resource=found)
+        self._version, self._why = None, "first"
+        return True
 
     async def _list(self) -> None:
         seen: set[Key] = set()

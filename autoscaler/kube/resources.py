@@ -35,6 +35,15 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiGroup(Resource):
+    """A document of the API itself: which versions a group is served in or, with a version, which kinds that has."""
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:  # noqa: ARG002
+        """Path under the API server's address."""
+        return "/" + "/".join(quote(part, safe="") for part in ("apis", self.group, self.version) if part)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call, as RBAC sees it."""
 

@@ -31,6 +31,7 @@ READ = {
     ("leaderworkerset.x-k8s.io", "leaderworkersets"),
     ("disaggregatedset.x-k8s.io", "disaggregatedsetrolescalers"),
     ("disaggregatedset.x-k8s.io", "disaggregatedsets"),
+    ("resource.k8s.io", "resourceclaimtemplates"),
 }
 KUBE = {(*what, verb) for what in READ for verb in ("get", "list", "watch")} | {(*what, "get") for what in SCALES}
 BUFFERS = {

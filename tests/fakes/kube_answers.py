@@ -77,6 +77,29 @@ def read_request(request: web.Request, user: str, installed: Iterable[Resource])
     return Asked(verb, fits[0], namespace, name, subresource, user, dict(request.query))
 
 
+def discovery_of(path: str, installed: Iterable[Resource]) -> Json | None:
+    """What the API says of its groups at `/apis/GROUP` and `/apis/GROUP/VERSION`; None for other paths and groups."""
+    parts = path.strip("/").split("/")
+    if parts[0] != "apis" or len(parts) not in (2, 3):
+        return None
+    kinds_of = [one for one in installed if one.group == parts[1]]
+    versions = list(dict.fromkeys(one.version for one in sorted(kinds_of, key=lambda one: one.version, reverse=True)))
+    if len(parts) == 2:
+        named = [{"groupVersion": f"{parts[1]}/{version}", "version": version} for version in versions]
+        return (
+            {"kind": "APIGroup", "name": parts[1], "versions": named, "preferredVersion": named[0]} if named else None
+        )
+    if parts[2] not in versions:
+        return None
+    rows = [
+        {"name": f"{one.plural}{below}", "namespaced": one.namespaced, "kind": "Scale" if below else one.kind}
+        for one in kinds_of
+        for below in ("", "/scale")
+        if one.version == parts[2]
+    ]
+    return {"kind": "APIResourceList", "groupVersion": "/".join(parts[1:]), "resources": rows}
+
+
 def scope_of(asked: Asked) -> Scope:
     """The objects a list or watch is about."""
     return Scope(asked.namespace, asked.query.get("labelSelector", ""), asked.query.get("fieldSelector", ""))

@@ -31,6 +31,7 @@ from tests.fakes.kube_answers import (
     Write,
     answer_json,
     bookmark_of,
+    discovery_of,
     gone_event,
     not_found,
     read_request,
@@ -74,6 +75,7 @@ class FakeKubeApi:
     def __init__(self, *crds: Resource) -> None:
         self.store = Store()
         self.installed: set[Resource] = {*BUILT_IN, *crds}
+        self.with_scale: set[Resource] = set(WITH_SCALE)
         self.tokens: set[str] | None = None  # accepted bearer tokens; None: everyone's
         self.latency_s = 0.0  # before every answer
         self.stalled = False  # requests are taken and never answered, watches say nothing and never end
@@ -235,7 +237,7 @@ class FakeKubeApi:
             await asyncio.sleep(0.01)
         if self.tokens is not None and user not in self.tokens:
             return refusal(401, "Unauthorized", "Unauthorized")
-        refused = web.Response(status=404, text=NO_SUCH_PATH) if asked is None else self._refused(asked)
+        refused = self._of_no_kind(request.path) if asked is None else self._refused(asked)
         if refused is not None or asked is None:
             return refused or web.Response()
         if asked.verb == "watch":
@@ -243,6 +245,10 @@ class FakeKubeApi:
         if asked.verb in ("list", "get"):
             return self._list(asked) if asked.verb == "list" else self._get(asked)
         return await self._write(asked, request)
+
+    def _of_no_kind(self, path: str) -> web.Response:
+        about = discovery_of(path, self.installed)
+        return web.Response(status=404, text=NO_SUCH_PATH) if about is None else answer_json(about)
 
     def _refused(self, asked: Asked) -> web.Response | None:
         """Told to fail, forbidden, or of a kind that is not installed, in the real one's order; None: go on."""
@@ -253,7 +259,7 @@ class FakeKubeApi:
         outside = self._only is not None and asked.namespace not in self._only
         if not outside and not any(denial.hits(asked) for denial in self._denials):
             missing = asked.resource not in self.installed
-            missing |= asked.subresource == "scale" and asked.resource not in WITH_SCALE
+            missing |= asked.subresource == "scale" and asked.resource not in self.with_scale
             return web.Response(status=404, text=NO_SUCH_PATH) if missing else None
         what = f"{asked.resource.plural}/{asked.subresource}" if asked.subresource else asked.resource.plural
         where = f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"

@@ -87,7 +87,8 @@ def _drop(item: Json, path: Path) -> None:
 
 def scale_of(item: Json) -> Json:
     """An object's scale subresource."""
-    labels = ((item.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+    selector = (item.get("spec") or {}).get("selector")
+    labels = (selector.get("matchLabels") or {}) if isinstance(selector, dict) else {}
     return {
         "apiVersion": "autoscaling/v1",
         "kind": "Scale",
@@ -95,7 +96,8 @@ def scale_of(item: Json) -> Json:
         "spec": {"replicas": (item.get("spec") or {}).get("replicas", 1)},
         "status": {
             "replicas": (item.get("status") or {}).get("replicas", 0),
-            "selector": ",".join(f"{name}={value}" for name, value in sorted(labels.items())),
+            "selector": (item.get("status") or {}).get("selector")
+            or ",".join(f"{name}={value}" for name, value in sorted(labels.items())),
         },
     }
 

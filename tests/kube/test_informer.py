@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from autoscaler.clock import LoopClock
 from autoscaler.kube.cache import Handlers
 from autoscaler.kube.decoding import keep
 from autoscaler.kube.informer import Pace
-from autoscaler.kube.resources import PODS, SCALED_OBJECTS
+from autoscaler.kube.resources import LLM_INFERENCE_SERVICES, PODS, SCALED_OBJECTS
 from tests.fakes.kube_api import FakeKubeApi
 from tests.kube.cluster import FAST, names, pod, until, watching
 
@@ -341,3 +342,27 @@ async def test_other_work_goes_on_while_many_events_come_at_once() -> None:
         await until(lambda: len(informer.all()) == 300)
         task.cancel()
     assert ticks > 3
+
+
+async def test_a_kind_is_read_in_the_version_that_the_server_has_and_in_another_when_that_changes() -> None:
+    older, newer = (replace(LLM_INFERENCE_SERVICES, version=version) for version in ("v1alpha1", "v1"))
+    async with FakeKubeApi(older) as api:
+        api.put(older, pod("a"))
+        with structlog.testing.capture_logs() as logs:
+            async with watching(api, LLM_INFERENCE_SERVICES, pace=Pace(off_s=1.0)) as informer:
+                assert names(informer) == {"a"}
+                assert informer.selection.resource.version == "v1alpha1"
+                api.installed = (api.installed - {older}) | {newer}
+                api.put(newer, pod("a"))
+                api.put(newer, pod("b"))
+                api.drop_watches()
+                await until(lambda: names(informer) == {"a", "b"})
+                assert informer.selection.resource.version == "v1"
+                await until(lambda: informer.condition.reason == "Watching")
+    assert [entry["version"] for entry in logs if entry["event"] == "read in another version"] == ["v1alpha1", "v1"]
+
+
+async def test_of_several_versions_the_one_that_was_built_for_is_read() -> None:
+    newer = replace(LLM_INFERENCE_SERVICES, version="v1")
+    async with FakeKubeApi(LLM_INFERENCE_SERVICES, newer) as api, watching(api, LLM_INFERENCE_SERVICES) as informer:
+        assert informer.selection.resource == LLM_INFERENCE_SERVICES

@@ -47,7 +47,8 @@ def test_class_none_is_written_back_to_the_minimum_and_is_an_error() -> None:
     assert (found.check, found.severity) == ("isvc-class-none", Severity.ERROR)
     assert found.about == "InferenceService default/m"
     assert found.evidence[1] == "spec.predictor.minReplicas: 2"
-    assert found.fix.startswith("kubectl -n default annotate inferenceservice m --overwrite")
+    assert "\nkubectl -n default annotate inferenceservice m --overwrite" in found.fix
+    assert "rolls every pod" in found.fix
     assert found.fix.endswith("autoscalerClass=external")
 
 

@@ -27,6 +27,7 @@ from autoscaler.kube.resources import (
     LLM_INFERENCE_SERVICES,
     PODS,
     SCALED_OBJECTS,
+    Resource,
 )
 from autoscaler.lab.fleet import EmulatedFleet
 from autoscaler.lab.gateway import FrontQueue
@@ -339,3 +340,26 @@ async def test_a_stopped_service_whose_owner_cannot_be_read_keeps_the_name_that_
         await one.until(lambda: "stopped" in [reason.code for reason in decided(ours, service).reasons], "stopped")
         await one.clock.sleep(5.0)
         assert ours.service.directory.services() == (service,)
+
+
+async def test_a_scale_target_of_a_kind_that_nobody_knows_is_planned_by_its_scale_and_its_pods() -> None:
+    models = Resource("example.com", "v1beta3", "models", "Model")
+    async with world(models, count=3) as one:
+        one.api.with_scale.add(models)
+        asked = scaled_object()
+        asked["spec"]["scaleTargetRef"] = {"apiVersion": "example.com/v1", "kind": "Model", "name": "chat"}
+        one.api.put(SCALED_OBJECTS, asked)
+        status = {"replicas": 3, "selector": "app=chat"}
+        document = {"metadata": {"name": "chat", "namespace": NAMESPACE}, "spec": {"replicas": 3}, "status": status}
+        one.api.put(models, document)
+        for number in range(3):
+            one.pod(number)
+        ours = await one.start()
+        await one.number(ours)
+        await one.poll(ours, 40.0)
+        assert decided(ours).mode is Mode.NORMAL
+        assert decided(ours).estimates[0].arrivals_rps == pytest.approx(12.0, rel=0.3)
+        one.api.forbid("list watch", PODS)
+        one.api.drop_watches(PODS)
+        one.api.put(models, {**document, "spec": {"replicas": 15}})
+        await one.until(lambda: decided(ours).roles[0].replicas == 15, "its scale is held while pods are dark", 200.0)

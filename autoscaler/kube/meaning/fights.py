@@ -43,7 +43,11 @@ def fights(scaled: Scaled) -> tuple[Finding, ...]:
 
 
 def _class_external(scaled: Scaled) -> str:
-    return f"kubectl -n {scaled.namespace} annotate inferenceservice {scaled.owner.name} --overwrite {CLASS}=external"
+    """KServe copies annotations of an InferenceService to its pods."""
+    return (
+        "# This rolls every pod of the InferenceService once: choose the time, or set it in its manifest.\n"
+        f"kubectl -n {scaled.namespace} annotate inferenceservice {scaled.owner.name} --overwrite {CLASS}=external"
+    )
 
 
 def _class_none(scaled: Scaled) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from autoscaler.kube.meaning import raw as read
-from autoscaler.kube.meaning.objects import CLAIM_TEMPLATE, Objects
+from autoscaler.kube.meaning.objects import CLAIM_TEMPLATE, POD, Objects
 from autoscaler.kube.meaning.raw import Raw
 from autoscaler.kube.meaning.workload import Unit, Workload
 
@@ -63,9 +63,12 @@ def mig_share(profile: str) -> float | None:
 
 
 def gpus_of(objects: Objects, workload: Workload) -> Gpus:
-    """GPUs of one replica: of its pod, or of the leader and the workers of its group."""
+    """GPUs of one replica: of its pod, or of the leader and the workers of its group; without a template, of a pod."""
     if not workload.template:
-        return Gpus(None, unknown="the pod template cannot be read")
+        pods = objects.find(POD, workload.namespace, workload.selector) if workload.selector is not None else ()
+        if not pods:
+            return Gpus(None, unknown="the pod template cannot be read, and there is no pod to tell")
+        return pod_gpus(objects, workload.namespace, pods[0])
     leader = pod_gpus(objects, workload.namespace, workload.template)
     if workload.unit is Unit.POD or workload.pods_per_replica == 1:
         return leader

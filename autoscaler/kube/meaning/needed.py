@@ -30,6 +30,7 @@ FIELDS: dict[Kind, tuple[str, ...]] = {
         "spec.containers.ports",
         "spec.containers.readinessProbe",
         "spec.containers.resources.limits",
+        "spec.resourceClaims",
         "status.phase",
         "status.podIP",
         "status.conditions",

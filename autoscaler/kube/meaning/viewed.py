@@ -47,16 +47,33 @@ class View(Protocol):
         ...
 
 
+class Others(Protocol):
+    """Single objects of kinds without a view."""
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
+        """One object, None if it is not known."""
+        ...
+
+    def reading(self, kind: Kind, namespace: str | None) -> Reading:
+        """How well those of a kind are known there."""
+        ...
+
+
 class Viewed:
     """Objects over one view a kind (an `Objects`); `reading` tells how well a kind is known in a namespace."""
 
-    def __init__(self, views: Mapping[Kind, View], reading: Callable[[Kind, str | None], Reading]) -> None:
+    def __init__(
+        self, views: Mapping[Kind, View], reading: Callable[[Kind, str | None], Reading], others: Others | None = None
+    ) -> None:
         self._views = dict(views)
         self._reading = reading
+        self._others = others
 
     def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
         """One object; None if it is not known."""
         view = self._views.get(kind)
+        if view is None and self._others is not None:
+            return self._others.get(kind, namespace, name)
         return view.get("" if kind in CLUSTER_SCOPED else namespace, name) if view is not None and name else None
 
     def find(self, kind: Kind, namespace: str | None = None, selector: Selector | None = None) -> Sequence[Raw]:
@@ -86,4 +103,6 @@ class Viewed:
 
     def reading(self, kind: Kind, namespace: str | None = None) -> Reading:
         """How well a kind is known; one that has no view is unwatched."""
-        return self._reading(kind, namespace) if kind in self._views else Reading.UNWATCHED
+        if kind in self._views:
+            return self._reading(kind, namespace)
+        return self._others.reading(kind, namespace) if self._others is not None else Reading.UNWATCHED

@@ -62,7 +62,8 @@ def read_workload(objects: Objects, kind: Kind, namespace: str, name: str) -> Wo
         return _groups(kind, namespace, raw, read.mapping(raw, "spec", "leaderWorkerTemplate"), _lws_selector(raw))
     if kind == ROLE_SCALER:
         return _groups(kind, namespace, raw, _role_template(objects, namespace, raw), _role_selector(raw))
-    selector = from_object(raw, "spec", "selector") or parse(read.text(raw, "status", "selector"))
+    # What a scale says comes first: `spec.selector` of a kind that nobody knows may mean anything.
+    selector = parse(read.text(raw, "status", "selector")) or from_object(raw, "spec", "selector")
     return Workload(
         kind,
         namespace,

@@ -25,6 +25,9 @@ A kind whose CRD is not installed costs nothing here and is found missing by the
 - apiGroups: [disaggregatedset.x-k8s.io]
   resources: [disaggregatedsets]
   verbs: {{ toJson $read }}
+- apiGroups: [resource.k8s.io]
+  resources: [resourceclaimtemplates]
+  verbs: {{ toJson $read }}
 {{- range $scaled }}
 - apiGroups: [{{ .apiGroup | quote }}]
   resources: {{ toJson .resources }}
