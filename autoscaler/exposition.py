@@ -10,6 +10,7 @@ else; a line with a timestamp or an exemplar fails that test and takes the slow 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ CACHE_SIZE = 20_000
 
 Labels = Mapping[str, str]
 Series = tuple[str, Labels]
-_UNSEEN: Series = ("", {})
+NO_LABELS: Labels = {}
 _MARK = 12345.5  # a value no series text can hold by itself: proves that all of the text was read as a series
 
 
@@ -36,23 +37,37 @@ def normal(name: str) -> str:
 
 @dataclass(slots=True)
 class SeriesCache:
-    """What is known of the series texts of one deployment's pages: name and labels, or None for families not wanted."""
+    """What is known of the series texts of one deployment's pages: their names and labels.
+
+    Of families that are not wanted only the names are kept, which caches may share: their texts, seven of ten on a busy
+    page, were half of the memory.
+    """
 
     wanted: frozenset[str]  # normalised sample names
-    series: dict[str, Series | None] = field(default_factory=dict)
+    series: dict[str, Series] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)  # sample names that are not wanted, as printed
 
-    def learn(self, text: str) -> Series | None:
-        """Read one series text that was not seen before. Raises ValueError if it may be more than a series text."""
+    def learn(self, text: str, told: dict[str, Labels]) -> Series | None:
+        """Read one series text that was not seen before. Raises ValueError if it may be more than a series text.
+
+        `told` are the labels of this page by their text: many series of a page have the same.
+        """
         brace = text.find("{")
         if not text or "\t" in text or (" " in text and not text.endswith("}")):
             raise ValueError("not safely a series text")
         name = normal(text if brace < 0 else text[:brace].rstrip())
-        series: Series | None = None
-        if name in self.wanted:
-            series = (name, _labels(text) if brace >= 0 else {})
+        if name not in self.wanted:
+            if len(self.skipped) >= CACHE_SIZE:
+                self.skipped.clear()
+            self.skipped.add(text if brace < 0 else text[:brace])
+            return None
         if len(self.series) >= CACHE_SIZE:
             self.series.clear()
-        self.series[text] = series
+        # A thousand deployments print the same names and bucket bounds.
+        labels = told.get(text[brace:]) if brace >= 0 else NO_LABELS
+        if labels is None:
+            labels = told[text[brace:]] = _labels(text)
+        series = self.series[text] = (sys.intern(name), labels)
         return series
 
 
@@ -78,17 +93,20 @@ def read_page(text: str, cache: SeriesCache) -> Page:
     """
     parser = _openmetrics_line if text.rstrip().endswith("# EOF") else _text_line
     samples: dict[str, list[tuple[Labels, float]]] = {}
-    known = cache.series
+    told: dict[str, Labels] = {}
+    known, skipped = cache.series, cache.skipped
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line[0] == "#":
             continue
         cut = line.rfind(" ")
-        series = known.get(line[:cut], _UNSEEN)
-        if series is None:
-            continue
+        head = line[:cut]
+        series = known.get(head)
         try:
-            if series is _UNSEEN:
-                series = cache.learn(line[:cut])
+            if series is None:
+                brace = head.find("{")
+                if (head if brace < 0 else head[:brace]) in skipped:
+                    continue
+                series = cache.learn(head, told)
                 if series is None:
                     continue
             value = float(line[cut + 1 :])
@@ -110,7 +128,7 @@ def _labels(text: str) -> Labels:
     ((sample),) = family.samples
     if sample.value != _MARK or sample.timestamp is not None:
         raise ValueError("more than a series")
-    return dict(sample.labels)
+    return {sys.intern(name): sys.intern(value) for name, value in sample.labels.items()}
 
 
 def _text_line(line: str) -> Iterable[Any]:

@@ -65,6 +65,7 @@ class Scraper:
         self._tasks: dict[str, tuple[Endpoint, asyncio.Task[None]]] = {}
         self._states: dict[str, ScrapeState] = {}
         self._caches: dict[str, SeriesCache] = {}
+        self._skipped: set[str] = set()  # names that no profile reads, of all caches
 
     def watch(self, owner: str, endpoints: Iterable[Endpoint]) -> None:
         """Replace the endpoints that `owner` wants scraped; an empty set ends them."""
@@ -136,5 +137,5 @@ class Scraper:
             raise TargetError(f"{endpoint.url}: answers {content_type}, expected a Prometheus text page")
         cache = self._caches.get(endpoint.group)
         if cache is None:
-            cache = self._caches[endpoint.group] = SeriesCache(WANTED)
+            cache = self._caches[endpoint.group] = SeriesCache(WANTED, skipped=self._skipped)
         return read_sample(read_page(text, cache), endpoint.server, self._clock.now())

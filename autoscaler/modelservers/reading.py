@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,6 +144,21 @@ def unless(label: str, *values: str) -> Keep:
     return lambda labels: labels.get(label) not in values
 
 
+@functools.lru_cache(maxsize=1024)
+def _shared(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    """The same tuple for the same bounds: every sample of every replica has them, and they were half of its memory."""
+    return bounds
+
+
+def _cumulative(counts: dict[float, float], bounds: tuple[float, ...]) -> tuple[float, ...]:
+    """The counts in order; buckets that add nothing share the number of the one before."""
+    found: list[float] = []
+    for bound in bounds:
+        count = counts[bound]
+        found.append(found[-1] if found and found[-1] == count else count)
+    return tuple(found)
+
+
 def histogram(name: str, unit_s: float = 1.0, keep: Keep = _everything) -> NamedHistogram:
     """A histogram summed over shares with the bounds read from the page; `unit_s` turns its unit into seconds."""
     buckets, sums = normal(f"{name}_bucket"), normal(f"{name}_sum")
@@ -157,9 +173,9 @@ def histogram(name: str, unit_s: float = 1.0, keep: Keep = _everything) -> Named
             counts[bound_s] = counts.get(bound_s, 0.0) + value
         if not counts or math.inf not in counts:
             return None
-        bounds = tuple(sorted(counts))
+        bounds = _shared(tuple(sorted(counts)))
         summed = sum(value for labels, value in page.series(sums) if keep(labels))
-        return Histogram(bounds, tuple(counts[bound] for bound in bounds), summed * unit_s)
+        return Histogram(bounds, _cumulative(counts, bounds), summed * unit_s)
 
     return NamedHistogram((buckets, sums), read)
 
