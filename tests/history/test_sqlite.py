@@ -74,8 +74,6 @@ async def test_a_state_file_of_a_build_before_wakes_is_taken_up(tmp_path: Path) 
 
 async def test_a_disk_that_takes_no_wake_is_a_warning(tmp_path: Path) -> None:
     warnings: list[str] = []
-    store = SqliteStore(tmp_path / "state.sqlite", warnings.append)
-    store.open()
-    (tmp_path / "state.sqlite").write_bytes(b"damaged by somebody else" * 100)
+    store = SqliteStore(tmp_path / "gone" / "state.sqlite", warnings.append)
     await store.save_wakes(CHAT, (Wake(3, 50.0),))
     assert "cannot be used" in warnings[0]
