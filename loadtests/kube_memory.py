@@ -218,7 +218,9 @@ def main() -> None:
             resident, most = resident_bytes(process.pid), resident_bytes(process.pid, "VmHWM")
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            stopping_s = time.perf_counter()
+            process.wait(120)
+            stopping_s = time.perf_counter() - stopping_s
             here.send("stop")
             cluster.join(10)
     mib = 1024.0 * 1024.0
@@ -237,7 +239,7 @@ def main() -> None:
         f"scrapes {rate['scrapes_total']:.0f}/s of {asked[1]:.0f}/s"
     )
     lag_ms = 1e3 * quantile_s(last, "llm_autoscaler_loop_lag_seconds", 0.99)
-    console.print(f"event-loop lag: p99 up to {lag_ms:.0f} ms")
+    console.print(f"event-loop lag: p99 up to {lag_ms:.0f} ms; stopped within {stopping_s:.1f} s")
 
 
 if __name__ == "__main__":
