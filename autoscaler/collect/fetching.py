@@ -15,8 +15,8 @@ from autoscaler.core.errors import TargetError
 
 # A normal page has 50 to 350 kB; pages of gateways with a series per key and user reach tens of MB.
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
-# Uvicorn, in front of vLLM and SGLang, ends a connection that was idle for 5 s: asked then, it answers nothing. And each
-# costs 8 KiB, 80 MiB for 10,000 replicas that are read every 15 s.
+# Uvicorn, in front of vLLM and SGLang, ends a connection that was idle for 5 s: asked then, it answers nothing. And
+# each costs 8 KiB: 80 MiB for 10,000 replicas that are read every 15 s.
 KEEP_ALIVE_S = 4.0
 # Asking for OpenMetrics changes counter names and breaks some exporters; a plain text page is what we can read fast.
 ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
