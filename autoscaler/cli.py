@@ -141,7 +141,7 @@ def serve(
         str | None,
         typer.Option(
             envvar=_env("WARM_START_PROMETHEUS"),
-            help="URL of a Prometheus-compatible server whose last hours a service without learned state lives through.",
+            help="URL of a Prometheus-compatible server whose last hours a service without state lives through.",
         ),
     ] = None,
     warm_start_token_file: Annotated[
