@@ -42,50 +42,99 @@ def upwards(chat: Replicas) -> bool:
     return all(step.after > step.before for step in ours(chat))
 
 
-async def landed(one: World, serve: Serve, chat: Replicas, count: int, since_s: float) -> float:
-    """Seconds from our decision to the count."""
-    at_s = next(step.at_s for step in chat.steps if step.at_s >= since_s and step.after == count)
-    asked = partial(serve.asked_at_s, one.namespace, chat.name, count, since_s)
-    return at_s - float(await until(f"{count} is on record", asked, 15))
-
-
-async def all_ask(one: World, serve: Serve, count: int) -> None:
-    for name in NAMES:
-        await serve.wake(one.namespace, name, count, ttl_s=LONG_S)
-
-
 async def test_with_the_default_hpa_zero_to_twelve_and_twelve_to_thirteen_land_within_a_second_and_stay(
     one: World,
 ) -> None:
     """KEDA and the HPA alone: 0, 1, 4, 8, 12 in 46 s, and 13 never (test_default_hpa)."""
     serve = await fast(one)
-    followed = []
-    for name in NAMES:
-        followed.append(await one.deploy(name, 0))
-        await one.attach(name, serve, advanced=None, triggers=trigger(serve))
+    followed = [await attached(one, serve, name, 0) for name in NAMES]
     await until("KEDA listens for pushes", lambda: serve.is_listened_to(len(NAMES)), 60)
-    took_s: dict[int, list[float]] = {}
-    for count in (12, 13):
-        since_s = one.clock.now()
-        for name in NAMES:
-            await serve.wake(one.namespace, name, count, ttl_s=LONG_S)
-            await asyncio.sleep(0.7)
-        for each in followed:
-            await each.until(count, 30)
-        # Past the syncs in which the HPA meets what we wrote: it asks for the same, and takes nothing back.
-        still = partial(all, (each.count == count for each in followed))
-        await until("all serve", lambda: all(each.ready == count for each in followed), 60)
-        await throughout("it was taken back", still, 2.5 * one.hpa_sync_s + 1)
-        assert not [step for each in followed for step in each.below(count, each_landed(each, count))]
-        took_s[count] = [round(await landed(one, serve, each, count, since_s), 2) for each in followed]
-    one.note("fast path, default HPA: our decision to 12 at zero, s", took_s[12])
-    one.note("fast path, default HPA: our decision to 13 at twelve, s", took_s[13])
+    twelve = await lands_and_stays(one, serve, followed, 12)
+    thirteen = await lands_and_stays(one, serve, followed, 13)
+    one.note("fast path, default HPA: our decision to 12 at zero, s", twelve)
+    one.note("fast path, default HPA: our decision to 13 at twelve, s", thirteen)
     one.note("every write, and whose", [[(step.after, step.by) for step in each.steps] for each in followed])
-    assert all(upwards(each) for each in followed)
-    assert all(each.steps[-1].by == US for each in followed)
-    assert max(took_s[12] + took_s[13]) < 1.0
+    assert all(each.counts()[-2:] == [12, 13] and upwards(each) for each in followed)
+    assert all([step.by for step in each.steps[-2:]] == [US, US] for each in followed)
+    assert max(twelve + thirteen) < 1.0
 
 
-def each_landed(chat: Replicas, count: int) -> float:
-    """When the count was there."""
-    return next(step.at_s for step in chat.steps if step.after == count)
+async def test_with_the_default_hpa_one_to_twelve_lands_within_a_second_and_stays(one: World) -> None:
+    """The HPA alone goes 4, 8, 12, at a sync each."""
+    serve = await fast(one)
+    followed = [await attached(one, serve, name, 1) for name in NAMES]
+    await until("KEDA and the HPA have read us", serve.was_read, 30)
+    took_s = await lands_and_stays(one, serve, followed, 12)
+    one.note("fast path, default HPA: our decision to 12 at one, s", took_s)
+    assert all([(step.after, step.by) for step in each.steps] == [(12, US)] for each in followed)
+    assert max(took_s) < 1.0
+
+
+async def test_of_every_write_there_is_ours_go_upwards_only_and_what_falls_is_keda_and_the_hpa(one: World) -> None:
+    """Up and down through the dead band, the ramp and the edge, with the default behavior and with the README's."""
+    serve = await fast(one)
+    default = await attached(one, serve, "default", 0)
+    readme = await one.deploy("readme", 0)
+    await one.attach("readme", serve, triggers=trigger(serve))
+    await until("KEDA listens for pushes", lambda: serve.is_listened_to(2), 60)
+    for count, for_s in ((11, 60.0), (12, 20.0), (20, 20.0), (3, LONG_S)):
+        for name in ("default", "readme"):
+            await serve.wake(one.namespace, name, count, ttl_s=for_s)
+        await asyncio.sleep(12.0)
+    await readme.until(3, 90 + 3 * one.hpa_sync_s)
+    # Wishes that are forgotten let both go to zero: KEDA's, past its cooldown.
+    for each in (default, readme):
+        one.note(f"every write with {each.name} behavior", [(step.after, step.by) for step in each.steps])
+        assert ours(each)
+        assert upwards(each)
+    assert default.steps[-1].after == 20  # the HPA's window of 300 s, against which nothing is written
+    falls = [step for step in readme.steps if step.after < step.before]
+    assert {step.by for step in falls} == {"kube-controller-manager"}
+
+
+async def test_while_keda_is_paused_nothing_is_written(one: World) -> None:
+    serve = await fast(one)
+    chat = await attached(one, serve, "m0", 2)
+    await until("KEDA and the HPA have read us", serve.was_read, 30)
+    scaled = f"/apis/keda.sh/v1alpha1/namespaces/{one.namespace}/scaledobjects/m0"
+    paused = {"autoscaling.keda.sh/paused": "true"}
+    await one.api.merge(scaled, {"metadata": {"annotations": paused}})
+    await asyncio.sleep(2)  # our watch tells of it
+    await serve.wake(one.namespace, "m0", 12, ttl_s=LONG_S)
+    await until("twelve are asked for", lambda: serve.asks(one.namespace, "m0", 12), 15)
+    await throughout("it was written", lambda: chat.count == 2, one.hpa_sync_s)
+    await one.api.merge(scaled, {"metadata": {"annotations": dict.fromkeys(paused)}})
+    await chat.until(12, 30)
+    assert [(step.after, step.by) for step in chat.steps] == [(12, US)]
+
+
+async def attached(one: World, serve: Serve, name: str, replicas: int) -> Replicas:
+    """A Deployment under a ScaledObject of ours without a word on the HPA's behavior."""
+    chat = await one.deploy(name, replicas)
+    await one.attach(name, serve, advanced=None, triggers=trigger(serve))
+    return chat
+
+
+async def lands_and_stays(one: World, serve: Serve, followed: list[Replicas], count: int) -> list[float]:
+    """Ask for a count of each in turn; the seconds from our decision to it, each kept past two syncs of the HPA."""
+    since_s = one.clock.now()
+    for each in followed:
+        await serve.wake(one.namespace, each.name, count, ttl_s=LONG_S)
+        await asyncio.sleep(0.7)
+    for each in followed:
+        await each.until(count, 30)
+    await until("all serve", lambda: all(each.ready == count for each in followed), 60)
+    kept = partial(_kept, followed, count)
+    await throughout("it was taken back", kept, 2.5 * one.hpa_sync_s + 1)
+    at_s = [next(step.at_s for step in each.steps if step.at_s >= since_s and step.after == count) for each in followed]
+    assert not [each.steps for each, s in zip(followed, at_s, strict=True) if each.below(count, s)]
+    # Read at the end only: it takes seconds, in which the emulated servers of this process would answer nobody.
+    took_s = []
+    for each, there_s in zip(followed, at_s, strict=True):
+        asked = partial(serve.asked_at_s, one.namespace, each.name, count, since_s)
+        took_s.append(round(there_s - await until(f"{count} is on record", asked, 15), 2))
+    return took_s
+
+
+def _kept(followed: list[Replicas], count: int) -> bool:
+    return all(each.count == count for each in followed)
