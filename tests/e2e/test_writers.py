@@ -14,7 +14,7 @@ from tests.e2e.api import Object
 from tests.e2e.fleet import PORT, ServerPod
 from tests.e2e.manifests import deployment
 from tests.e2e.rights import install_rights
-from tests.e2e.test_fast_path import LONG_S, US, attached, trigger
+from tests.e2e.test_fast_path import LONG_S, attached, trigger, written
 from tests.e2e.waiting import throughout, until
 from tests.e2e.world import World
 
@@ -29,7 +29,7 @@ async def described(one: World, name: str) -> dict[str, str]:
     about = {"name": name, "namespace": one.namespace, "kind": "ScaledObject", "uid": scaled["metadata"]["uid"]}
     chosen = "%2C".join(f"involvedObject.{key}%3D{value}" for key, value in about.items())
     found = await one.api.get(f"/api/v1/namespaces/{one.namespace}/events?fieldSelector={chosen}")
-    ours = [item for item in found["items"] if item["reportingComponent"] == US]
+    ours = [item for item in found["items"] if item["reportingComponent"] == "llm-autoscaler"]
     return {item["reason"]: item["message"] for item in ours}
 
 
@@ -147,7 +147,7 @@ async def test_with_all_writers_on_under_the_charts_rights_events_tell_steps_fig
     await throughout("thirteen came, or fewer", lambda: chat.count == 12, 10)
     await serve.wake(one.namespace, "chat", 16, ttl_s=LONG_S)
     await chat.until(16, 60 + 2 * one.hpa_sync_s)
-    assert chat.steps[-1].by != US
+    assert written(one, chat)[-1] == ("hpa", 16)
     said = [line for line in serve.said("cannot write") if line["writer"] == "fastPath"]
     assert len(said) == 1
     assert not chat.below(12, since_s)
