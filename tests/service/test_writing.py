@@ -279,7 +279,7 @@ async def test_only_the_owner_writes_and_after_it_the_next() -> None:
             await asks(one, each, 0)
         wake(one, owner, 6)
         await asks(one, other, 6)
-        await one.until(lambda: "ScaledUp" in told(one), "told")
+        await one.until(lambda: "ScaledUp" in told(one) and scales(one), "told and written")
         assert scales(one) == [6]
         assert {write.asked.user for write in writes(one)} == {owner.user}
         await owner.kill(one.api)
