@@ -175,3 +175,56 @@ def _hpa(namespace: str, name: str) -> Object:
             ],
         },
     }
+
+
+async def test_a_buffer_for_what_is_not_there_yet_is_made_let_go_and_goes_with_its_scaled_object(one: World) -> None:
+    """By server-side apply, and the garbage collector; nobody makes nodes here."""
+    definition = _buffers()
+    await one.api.apply(definition)
+    one.stack.push_async_callback(one.api.delete, await one.api.path(definition))
+    path = f"/apis/autoscaling.x-k8s.io/v1beta1/namespaces/{one.namespace}/capacitybuffers"
+    await until("the kind is served", lambda: one.api.get(path), 30)
+    serve = await one.serve(cluster=one.cluster(writers=("--capacity-buffer",)))
+    chat = await attached(one, serve, "chat", 1)
+    await serve.wake(one.namespace, "chat", 6, ttl_s=LONG_S)
+
+    async def size() -> int | None:
+        found = (await one.api.get(path))["items"]
+        return int(found[0]["spec"]["replicas"]) if found else None
+
+    first = await until("a buffer", size, 30, every_s=0.05)
+    assert first == 5  # six are asked for, and one is there until the HPA's sync
+    await chat.until(6, 60 + 3 * one.hpa_sync_s)
+
+    async def empty() -> bool:
+        return await size() == 0
+
+    await until("it lets its nodes go", empty, 120)
+    (buffer,) = (await one.api.get(path))["items"]
+    assert {entry["manager"] for entry in buffer["metadata"]["managedFields"]} == {"llm-autoscaler"}
+    await one.detach()
+
+    async def gone() -> bool:
+        return await size() is None
+
+    await until("it is collected", gone, 60)
+
+
+def _buffers() -> Object:
+    """A CapacityBuffer's definition with the fields that are written; cluster-autoscaler's has more."""
+    text = {"type": "string"}
+    reference = {"type": "object", "properties": {"apiGroup": text, "kind": text, "name": text}}
+    fields = {"provisioningStrategy": text, "scalableRef": reference, "replicas": {"type": "integer", "minimum": 0}}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}
+    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "capacitybuffers", "singular": "capacitybuffer", "kind": "CapacityBuffer"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        # The annotation is what the server asks for in every group of *.k8s.io.
+        "metadata": {
+            "name": "capacitybuffers.autoscaling.x-k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"},
+        },
+        "spec": {"group": "autoscaling.x-k8s.io", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
