@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 
 from tests.e2e.api import Access, Api
+from tests.e2e.audit import POLICY
 from tests.e2e.binaries import Binaries
 from tests.e2e.processes import Child, free_port
 from tests.e2e.waiting import until
@@ -42,6 +43,8 @@ class ControlPlane:
         self._ca.write_bytes(authority.pem)
         token = secrets.token_urlsafe(24)
         (folder / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\n')
+        (folder / "audit.json").write_text(json.dumps(POLICY))
+        self.audit = folder / "audit.log"
         self.admin = Access(f"https://127.0.0.1:{self._port}", self._ca, token)
         self.kubeconfig = self.write_kubeconfig("admin", token)
         self._etcd = Child("etcd", self._etcd_command(binaries.etcd), folder)
@@ -127,6 +130,9 @@ class ControlPlane:
             "--requestheader-extra-headers-prefix=X-Remote-Extra-",
             f"--proxy-client-cert-file={proxy_certificate}",
             f"--proxy-client-key-file={proxy_key}",
+            f"--audit-policy-file={folder / 'audit.json'}",
+            f"--audit-log-path={self.audit}",
+            "--audit-log-mode=blocking",  # a write that was answered stands there
             f"--cert-dir={folder}",
         ]
 

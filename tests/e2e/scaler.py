@@ -30,11 +30,13 @@ class Cluster:
     namespace: str  # ours: what is read, unless `whole`, and where the Lease lies
     whole: bool = False
     lease: str = ""  # "": none
+    writers: tuple[str, ...] = ()  # the switches that are on: --fast-path ...
 
     def options(self) -> list[object]:
         """For the command line."""
         where = [] if self.whole else ["--kube-namespaces", self.namespace]
-        return ["--kube", "on", "--kubeconfig", self.kubeconfig, *where, *(["--lease", self.lease] * bool(self.lease))]
+        lease = ["--lease", self.lease] if self.lease else []
+        return ["--kube", "on", "--kubeconfig", self.kubeconfig, *where, *lease, *self.writers]
 
 
 class Serve:

@@ -196,6 +196,7 @@ async def test_a_configuration_that_fights_becomes_an_event_with_its_fix() -> No
         await asks(one, ours, 30)
         await one.clock.sleep(10.0)
         assert scales(one) == []  # who fights is told, and not outbid
+        assert "ScaledUp" not in told(one)  # KEDA is refused: no step is asked for
 
 
 async def test_without_the_rule_to_scale_it_is_said_once_with_the_rule_and_keda_is_answered_as_before() -> None:
@@ -278,7 +279,7 @@ async def test_only_the_owner_writes_and_after_it_the_next() -> None:
             await asks(one, each, 0)
         wake(one, owner, 6)
         await asks(one, other, 6)
-        await one.until(lambda: "ScaledUp" in told(one), "told")
+        await one.until(lambda: "ScaledUp" in told(one) and scales(one), "told and written")
         assert scales(one) == [6]
         assert {write.asked.user for write in writes(one)} == {owner.user}
         await owner.kill(one.api)

@@ -19,6 +19,7 @@ from math import ceil
 from autoscaler.core.records import Decision, Mode, ServiceMode, TargetId
 from autoscaler.kube.apply import Outcome, Scale, WriteMetrics, read_scale, write_scale
 from autoscaler.kube.client import KubeClient
+from autoscaler.kube.errors import Conflict
 from autoscaler.kube.meaning import raw as read
 from autoscaler.kube.meaning import scaledobject as keda
 from autoscaler.kube.meaning.findings import Severity
@@ -59,6 +60,11 @@ SYNC_S = 15.0
 # KEDA's own write of 1 may come after ours and over it (it reads zero, then writes); by the HPA's second sync N is up
 # to the HPA alone.
 EDGE_S = 2 * SYNC_S
+# At the edge KEDA reads zero, then the scale, then writes 1 over whatever that says: a write of ours in between would
+# be lost, and its pods with it. By push it wrote after 6 to 57 ms as measured; where it polls it is not waited for.
+KEDA_S, LOOK_S = 0.3, 0.03
+# Somebody wrote between our look and our write: mostly a controller, its status. Looked at and judged anew, at once.
+TRIES = 4
 # Writes at once, then one for each sync of the HPA: whoever writes more is fighting with somebody.
 BURST = 3
 
@@ -229,8 +235,23 @@ class FastPath:
         await self.turns.run()
 
     async def _write(self, aim: Aim, seen: _Seen) -> None:
+        for left in reversed(range(TRIES)):
+            try:
+                return await self._try(aim, seen)
+            except Conflict:
+                seen.tokens += 1.0  # nothing was written
+                if not left:
+                    raise
+                self.turns.count(aim.target.service.namespace, Outcome.CONFLICT)
+        return None
+
+    async def _try(self, aim: Aim, seen: _Seen) -> None:
         namespace = aim.target.service.namespace
         scale = await read_scale(self._client, aim.resource, namespace, aim.name)
+        until_s = self._clock.now() + KEDA_S
+        while scale.replicas == 0 and self._clock.now() < until_s:
+            await self._clock.sleep(LOOK_S)
+            scale = await read_scale(self._client, aim.resource, namespace, aim.name)
         now = self._clock.now()
         goal = seen.goal if seen.aim == aim else None  # a decision that came meanwhile counts, not the one before
         found = occasion(aim, scale, goal, edge=now < seen.edge_until_s) if goal is not None else None

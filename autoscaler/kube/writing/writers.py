@@ -10,6 +10,7 @@ import structlog
 from autoscaler.core.records import Decision, Observation, RoleObservation, ServiceId, ServiceMode, TargetId
 from autoscaler.kube.errors import Forbidden
 from autoscaler.kube.events import ObjectRef
+from autoscaler.kube.meaning.findings import Severity
 from autoscaler.kube.meaning.objects import HPA, POD, SCALED_OBJECT, Kind, Objects
 from autoscaler.kube.meaning.resolve import Target
 from autoscaler.kube.writing.buffers import Buffers
@@ -109,7 +110,9 @@ class Writers:
         raw = self._objects.get(SCALED_OBJECT, namespace, target.scaled_object)
         if self._events is None or raw is None:
             return
-        ref = about[role.role] = reference(raw)
+        ref = reference(raw)
+        if not any(one.severity is Severity.ERROR for one in target.findings):  # or KEDA is refused: no step is asked
+            about[role.role] = ref
         self._events.found(ref, target.findings)
         for one in self._on:
             self._events.missing(ref, one.turns.what, one.turns.refused.get(namespace))

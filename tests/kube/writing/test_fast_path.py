@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,10 +19,9 @@ from autoscaler.kube.meaning.objects import SCALED_OBJECT, Reading
 from autoscaler.kube.meaning.resolve import survey
 from autoscaler.kube.meaning.scaledobject import Bounds
 from autoscaler.kube.resources import DEPLOYMENTS, SCALED_OBJECTS
-from autoscaler.kube.writing.fast_path import BURST, EDGE_S, Aim, FastPath, Occasion, aim_of, occasion
+from autoscaler.kube.writing.fast_path import BURST, Aim, FastPath, Occasion, aim_of, occasion
 from autoscaler.kube.writing.turns import OFF_S
 from tests.fakes.kube_api import FakeKubeApi
-from tests.kube.cluster import until
 from tests.kube.writing.world import (
     TARGET,
     Json,
@@ -85,18 +83,6 @@ async def test_at_the_activation_edge_n_is_written_at_once_where_the_hpa_would_t
         (write,) = here.api.writes
         assert (write.asked.subresource, write.asked.query["fieldManager"]) == ("scale", FIELD_MANAGER)
         assert here.path.written[Occasion.EDGE] == 1
-
-
-async def test_kedas_one_that_comes_after_ours_is_repaired_by_the_next_decision() -> None:
-    async with world(0, **behavior(scaleUp={"policies": [{"type": "Percent", "value": 2000}]})) as here:
-        await here.decide(12)
-        here.set(1)  # KEDA read zero, then wrote: 12 -> 1
-        await here.decide(12)
-        assert scales(here.api) == [12, 12]
-        here.set(1)
-        here.clock.ahead_s += EDGE_S + 1
-        await here.decide(12)  # two syncs later it is the HPA's alone
-        assert scales(here.api) == [12, 12]
 
 
 async def test_asked_13_at_12_where_the_hpa_stays_at_12_for_good_13_is_written() -> None:
@@ -268,56 +254,6 @@ async def test_while_pods_are_fewer_than_asked_for_the_hpas_ratio_is_another_and
     async with world(12) as here:
         here.set(12, status=9)
         await here.decide(13)
-        assert scales(here.api) == []
-
-
-async def test_what_is_read_before_the_write_counts_not_what_was_observed() -> None:
-    async with world(20) as here:
-        await here.decide(13, present=12)
-        assert here.api.count("get", DEPLOYMENTS) == 1
-        assert scales(here.api) == []
-
-
-async def test_a_conflict_is_left_to_the_next_decision() -> None:
-    async with world(12) as here:
-        here.api.fail(1, 409, verbs="patch")
-        await here.decide(13)
-        assert (here.path.turns.conflicts, here.path.turns.failed, here.there) == (1, 0, 12)
-        await here.decide(13)
-        assert here.there == 13
-
-
-async def test_who_loses_the_lease_between_reading_and_writing_does_not_write() -> None:
-    async with world(12, Owner(limit=1)) as here:
-        await here.decide(13)
-        assert here.api.count("get", DEPLOYMENTS) == 1
-        assert here.api.writes == []
-    async with world(12, Owner(owns=False)) as here:
-        await here.decide(13)
-        assert here.api.requests == []
-
-
-async def test_never_two_writes_in_flight_and_the_newest_decision_is_the_one_written() -> None:
-    async with world(20) as here:
-        here.api.latency_s = 0.1
-        objects, target = resolved(deployment(20), here.raw)
-        for asked in (21, 22, 24, 21):
-            here.path.offer(decided(asked), aim_of(objects, target), TARGET, 20)
-            await asyncio.sleep(0.02)
-        await until(lambda: here.api.writes)
-        here.api.latency_s = 0.0
-        await quiet(here.path.turns)
-        assert scales(here.api) == [21]
-
-
-async def test_a_hold_that_comes_while_the_scale_is_read_stops_the_write() -> None:
-    async with world(12) as here:
-        here.api.latency_s = 0.1
-        objects, target = resolved(deployment(12), here.raw)
-        here.path.offer(decided(13), aim_of(objects, target), TARGET, 12)
-        await until(lambda: here.api.requests)
-        here.path.offer(decided(13, mode=Mode.HOLD), aim_of(objects, target), TARGET, 12)
-        await quiet(here.path.turns)
         assert scales(here.api) == []
 
 
