@@ -5,24 +5,35 @@ Law: a slot is kept when its time is over; what was read late is spread over the
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+# Eight bytes a value, where a list of floats takes 32: five hours of a thousand services are 28 MiB and not 113.
+if TYPE_CHECKING:
+    Series = array[float]
+else:
+    Series = array  # not subscriptable before Python 3.12
 
 SLOT_S = 15.0
 KEPT = 1200  # slots: five hours
+
+
+def _series() -> Series:
+    return array("d")
 
 
 @dataclass(slots=True)
 class Demand:
     """Rates by slot, oldest first, and the slot in the making."""
 
-    rates_rps: list[float] = field(default_factory=list)
-    prompts: list[float] = field(default_factory=list)  # tokens of a request, mean; 0: not measured
-    outputs: list[float] = field(default_factory=list)
+    rates_rps: Series = field(default_factory=_series)
+    prompts: Series = field(default_factory=_series)  # tokens of a request, mean; 0: not measured
+    outputs: Series = field(default_factory=_series)
     from_s: float | None = None  # when the slot in the making began
     arrived: float = 0.0
     seconds: float = 0.0
@@ -35,7 +46,7 @@ class Demand:
             return
         if to_s - self.from_s > KEPT * SLOT_S:
             # Longer ago than anything that is kept: a clock that jumped, or a service nobody watched.
-            self.rates_rps, self.prompts, self.outputs = [], [], []
+            self.rates_rps, self.prompts, self.outputs = _series(), _series(), _series()
             self.from_s, self.arrived, self.seconds = max(from_s, to_s - SLOT_S), 0.0, 0.0
         from_s = max(from_s, self.from_s)
         rate_rps = arrived / max(1e-9, to_s - from_s)

@@ -93,6 +93,10 @@ class Fitted:
         """Step time that each prompt token of a request adds over its life."""
         return self.step.prompt_token_s * (1.0 - self.mix.cached_share)
 
+    def work_s(self, prompt: float, output: float) -> float:
+        """Step time that a request of such sizes, tokens, adds over its life."""
+        return self.prompt_weight_s * prompt + self.per_running_s * output
+
     def curve(self, objective: Objective, replicas: int) -> Curve:
         """The curve of one replica among `replicas`."""
         near = float(replicas if replicas <= 4 else round(2.0 ** (round(2.0 * math.log2(replicas)) / 2.0)))

@@ -86,9 +86,9 @@ class Window:
 class SlidingMax:
     """The largest value of the last `over_s` seconds: falling values only are kept, so it stays small."""
 
-    kept: list[tuple[float, int]] = field(default_factory=list)
+    kept: list[tuple[float, float]] = field(default_factory=list)
 
-    def push(self, now: float, value: int, over_s: float) -> int:
+    def push(self, now: float, value: float, over_s: float) -> float:
         """Add a value at `now`; gives the largest of the last `over_s` seconds, this one included."""
         while self.kept and self.kept[-1][1] <= value:
             self.kept.pop()

@@ -15,22 +15,21 @@ from autoscaler.core.asking import lean
 from autoscaler.core.attained import AIM_MISSES
 from autoscaler.core.capacity import Curve
 from autoscaler.core.demand import Demand
+from autoscaler.core.expecting import Expecting
 from autoscaler.core.fitting import Fitted, fit, learn_speed
 from autoscaler.core.headroom import Headroom
+from autoscaler.core.keeping import Keeping, count
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
-from autoscaler.core.rehearsal import SURGE, tpot_share
-from autoscaler.core.series import SlidingMax
+from autoscaler.core.rehearsal import tpot_share
 from autoscaler.core.tracking import Tick, Tracked
 from autoscaler.core.trials import BEST_SHORT, Aim, Trials, Yard
 
-SHORT_S, LONG_S = 60.0, 240.0
 REACT_S = 15.0  # the HPA's sync: what a decision waits for
 CLEAR_S = 10.0  # a backlog is worked off within this time
 BACKLOG_S = 0.5  # seconds of arrivals that may wait before it is a backlog
 REFIT_S = 30.0  # mix and step model are taken anew so often, and a rule is rehearsed
 TOLERANCE = 0.1  # of the replicas there: a need nearer than that changes nothing,
 NEAR_SHARE = 0.02  # as long as the share is not so much less
-LEAST_COVERED_S = 5.0
 MADE_UP = 0.02  # of ln(rate), before it is worth a reason
 LEAST_STARTS_QUANTILE = 0.9
 SLOPE, CLIFF = 0.99, 0.999  # share of times per token in time at the aim: from here on only first tokens miss
@@ -58,11 +57,12 @@ class RoleState:
     trials: Trials = field(default_factory=Trials)
     fitted: Fitted | None = None
     advice: Advice | None = None
-    wanted: SlidingMax = field(default_factory=SlidingMax)
+    expecting: Expecting = field(default_factory=Expecting)
+    keeping: Keeping = field(default_factory=Keeping)
     last_replicas: int = 0
     decided_at_s: float | None = None
     settled_at_s: float = 0.0  # until then nothing is taken away: what was not seen reads like quiet
-    rate_rps: float = 0.0  # the last one
+    rate_rps: float = 0.0  # the last one, by the rule that was followed
 
 
 def lead_time_s(tracked: Tracked, prior_s: float) -> float:
@@ -101,17 +101,6 @@ def _learn_headroom(
         state.headroom.learn(one, objective.ttft_s, misses, waiting=tick.waiting > serving)
 
 
-def _rate(state: RoleState, now: float) -> float:
-    """Requests per second expected: the mean over the window of the rule that is followed, or a surge's own rate."""
-    spans_s = (SHORT_S, max(SHORT_S, state.trials.rule.window_s))
-    # Seconds without an entry are unknown, except that a window never covered in full counts by its span.
-    lately, mean = (
-        arrived / max(covered_s, LEAST_COVERED_S) if covered_s > 0.0 else 0.0
-        for covered_s, arrived in state.tracked.arrivals.spans(now, spans_s)
-    )
-    return lately if lately > SURGE * mean else mean
-
-
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What one tick sizes by."""
@@ -141,7 +130,8 @@ def size(
     aim = _aim(state, spec, objective, known, now)
     rate_rps = state.rate_rps
     real = rate_rps / aim.rate_rps
-    floor = max(1, math.floor(real + state.trials.rule.rounding)) if rate_rps > 0.0 else 0
+    rounding = state.trials.rule.rounding
+    floor = max(1, count(rate_rps, aim.rate_rps, rounding)) if rate_rps > 0.0 else 0
     reasons = [_floor_reason(state, floor, real, aim)]
     floor = _near(state, floor, real, aim, tick, spec, reasons)
     owed = state.tracked.learned.attained.owed
@@ -158,7 +148,8 @@ def size(
     wanted, backlog = _with_backlog(floor, known.one, aim.rate_rps, tick, held, rate_rps, known.lead_s, now)
     if backlog:
         reasons.append(backlog)
-    wanted = max(wanted, _kept(state, tick, wanted, known.lead_s, now, reasons))
+    successor = count(state.expecting.peaks_rps[state.trials.following], aim.rate_rps, rounding)
+    wanted = max(wanted, _kept(state, tick, wanted, successor, known.lead_s, now, reasons))
     estimates = Estimates(
         role=spec.role,
         arrivals_rps=rate_rps,
@@ -207,7 +198,8 @@ def _learn(
         # No server's page tells of requests held outside: they miss, about a lead time's worth of them.
         attained.charge(came, came, objective)
         attained.charged += came
-    state.rate_rps = _rate(state, now) if held_rps is None else held_rps
+    state.expecting.take(tracked.arrivals, state.demand, fitted, held_rps, lead_s, now)
+    state.rate_rps = state.expecting.rates_rps[state.trials.following]
     return _Known(fitted, one, lead_s, state.rate_rps, attained.share(objective, one.step_most_s))
 
 
@@ -302,11 +294,12 @@ def _with_backlog(
     return needed, Reason("backlog", text, (("waiting", waiting), ("gathered", gathered), ("replicas", float(needed))))
 
 
-def _kept(state: RoleState, tick: Tick, wanted: int, lead_s: float, now: float, reasons: list[Reason]) -> int:
-    """The count to keep on the way down: the most that was wanted within the time a surplus replica is kept."""
+def _kept(
+    state: RoleState, tick: Tick, wanted: int, successor: int, lead_s: float, now: float, reasons: list[Reason]
+) -> int:
+    """The count to keep on the way down, and why."""
     keep_s = state.trials.rule.kept_s(lead_s)
-    # Also what was wanted and has not come yet: dropping such wishes cost 0.5 points of attainment and saved nothing.
-    most = state.wanted.push(now, wanted, keep_s)
+    most = state.keeping.most(now, wanted, state.trials.following, successor, keep_s)
     if tick.blind and state.last_replicas > most:
         reasons.append(Reason("partly_blind", f"{len(tick.blind)} replicas do not answer: none is taken away"))
         return state.last_replicas

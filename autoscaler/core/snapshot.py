@@ -12,12 +12,13 @@ import json
 import math
 import types
 import typing
+from array import array
 from typing import Any, TypeVar
 
 from autoscaler.core.errors import AutoscalerError
 
 KIND = "llm-autoscaler/planner"
-VERSION = 3
+VERSION = 4
 ENDLESS = 1.7e308  # stands for infinity
 
 T = TypeVar("T")
@@ -54,6 +55,8 @@ def load(kind: type[T], snapshot: bytes) -> T:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, array):
+        return _plain(value.tolist())
     if isinstance(value, (list, tuple)):
         return value if _finite(value) else [_plain(item) for item in value]
     if isinstance(value, float) and math.isinf(value):
@@ -81,6 +84,8 @@ def _misfit(path: str, data: object, expected: str) -> SnapshotError:
 def _read(hint: Any, data: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _read_dataclass(typing.cast(type, hint), data, path)
+    if hint is array:
+        return array("d", _read_sequence(list, (float,), data, path))
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return None if data is None else _read(next(a for a in args if a is not types.NoneType), data, path)

@@ -13,12 +13,13 @@ import numpy as np
 
 from autoscaler.core.capacity import Curve
 from autoscaler.core.demand import SLOT_S, Demand, Floats
-from autoscaler.core.rehearsal import AIMS, Carried, Rule, load_of, rehearse
+from autoscaler.core.rehearsal import AIMS, NEVER, Carried, Rule, load_of, rehearse
 
 # The first is the one that is followed before anything was rehearsed.
 RULES = (
     Rule(180.0, 240.0, 2.2, 0.999),
     Rule(60.0, 1800.0, 4.0, 0.999),
+    Rule(900.0, 600.0, 2.0, 0.999, NEVER),  # bursts shorter than a start: following them paid for twice the fleet
 )
 USUAL = 0
 LEAST_SLOTS = 8  # two minutes of record
@@ -26,6 +27,7 @@ REACH_S = 4.0 * 3600.0  # of the past that is rehearsed
 HALF_KNOWN = 60  # slots, a quarter of an hour: then the past counts as much as the guess
 FIRST_SPREAD = 0.08  # of ln(rate): the guess
 KNEE = 0.88  # of what a replica clears
+LEAST_WINDOW = 0.5  # of a rule's window must be on record before it is followed
 BETTER = 0.8  # the usual rule is left for another only if that costs less than so much of it
 BEST_SHORT = 0.005  # where the asked share cannot be had: as near to the best as this
 # Standard normal quantiles at 1/24, 3/24 .. 23/24.
@@ -96,7 +98,7 @@ class Trials:
         known = slots / (slots + HALF_KNOWN)
         mixed = known * shares + (1.0 - known) * guessed(yard.one, aims_rps / yard.carried.each)
         self.done[turn] = Trial([float(share) for share in mixed], [float(count) for count in paid])
-        self._choose(asked)
+        self._choose(asked, slots * SLOT_S)
 
     def aim(self, asked: float, yard: Yard, lean: float) -> Aim:
         """The rate per replica that gives the asked share by the rule that is followed; `lean` is added to its log."""
@@ -116,9 +118,12 @@ class Trials:
             return None
         return float(np.interp(math.log(rate_rps / base_rps), _LOG_AIMS, np.array(trial.shares)))
 
-    def _choose(self, asked: float) -> None:
-        """Follow the rule that gives the asked share at the least cost."""
-        costs = [_cost(trial, asked) for trial in self.done]
+    def _choose(self, asked: float, record_s: float) -> None:
+        """Follow the rule that gives the asked share at the least cost, of those that have half a window to go by."""
+        costs = [
+            _cost(trial, asked) if record_s >= LEAST_WINDOW * rule.window_s else math.inf
+            for rule, trial in zip(RULES, self.done, strict=True)
+        ]
         best = min(range(len(costs)), key=lambda k: costs[k])
         self.following = best if costs[best] < BETTER * costs[USUAL] else USUAL
 

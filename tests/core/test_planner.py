@@ -91,6 +91,27 @@ def test_a_serving_target_without_history_is_held_on_first_sight() -> None:
     assert "first_sight" in codes(decision)
 
 
+def test_what_serves_at_first_sight_is_kept_until_a_window_and_a_rehearsal_are_known() -> None:
+    # With a start of 60 s 5 replicas became 3 after a minute and 5 again three minutes later, for 2.5 points.
+    counts = [decision.roles[0].replicas for decision in run(Planner(), Fleet(), [2.0] * 150, 5)]
+    assert set(counts[:60]) == {5}
+    assert counts[-1] < 5
+
+
+def test_one_missed_page_takes_nothing_for_unseen() -> None:
+    # A replica is scraped from the decision after it became ready on: one blind moment kept surplus for 200 s.
+    fleet, planner = Fleet(), Planner()
+    at_s = run(planner, fleet, [3.0] * 200, 4)[-1].at_s + 5.0
+    planner.observe(without_samples(fleet.observe(at_s, 4, 3.0)), at_s)
+    decision = planner.observe(fleet.observe(at_s + 5.0, 4, 3.0), at_s + 5.0)
+    assert "settling" not in codes(decision)
+    for tick in range(2, 8):
+        planner.observe(without_samples(fleet.observe(at_s + 5.0 * tick, 8, 3.0)), at_s + 5.0 * tick)
+    after_s = at_s + 40.0
+    planner.observe(fleet.observe(after_s, 4, 0.5), after_s)
+    assert planner.snapshot().count(b'"settled_at_s":%d' % (after_s + 200.0)) == 1
+
+
 def test_an_idle_target_goes_to_zero_after_its_keep_warm_time_and_not_before() -> None:
     fleet = Fleet(spec=replace(SPEC, keep_warm_s=60.0))
     decisions = run(Planner(), fleet, [0.0] * 16, 2)
@@ -236,7 +257,7 @@ def test_load_above_capacity_is_answered_at_once_and_in_one_step() -> None:
 def test_a_surplus_replica_stays_for_the_break_even_time_of_a_start() -> None:
     fleet, planner = Fleet(), Planner()
     high = run(planner, fleet, [10.0] * 60, 8)[-1].roles[0].replicas
-    low = run(planner, fleet, [2.0] * 120, 8, T0 + 300)
+    low = run(planner, fleet, [2.0] * 240, 8, T0 + 300)
     counts = [d.roles[0].replicas for d in low]
     assert set(counts[:9]) == {high}  # 40 s later, with a lead time of 45 s
     assert counts[-1] <= 0.5 * high
@@ -248,7 +269,7 @@ def test_bounds_name_themselves() -> None:
     assert decision.roles[0].replicas == 2
     assert "max_replicas" in codes(decision)
     spec = replace(SPEC, roles=(replace(ROLE, min_replicas=3),))
-    decision = run(Planner(), Fleet(spec=spec), [0.1] * 60, 3)[-1]
+    decision = run(Planner(), Fleet(spec=spec), [0.1] * 90, 3)[-1]
     assert decision.roles[0].replicas == 3
     assert "min_replicas" in codes(decision)
 
@@ -290,7 +311,7 @@ def test_two_roles_are_sized_apart_and_go_to_zero_together() -> None:
         seen = tuple(replace(fleet.observe(at_s, 4, rate_rps).roles[0], role=name) for name, fleet in fleets.items())
         return planner.observe(Observation(spec, seen, (HeldReading("gw", at_s, 0.0),)), at_s)
 
-    for i in range(60):
+    for i in range(90):
         busy = observe(T0 + 5 * i, 12.0)
     counts = {role.role: role.replicas for role in busy.roles}  # type: ignore[attr-defined]
     assert counts.keys() == {"prefill", "decode"}
@@ -298,7 +319,7 @@ def test_two_roles_are_sized_apart_and_go_to_zero_together() -> None:
     restored = Planner()
     restored.restore(planner.snapshot())
     for i in range(30):
-        idle = observe(T0 + 300 + 5 * i, 0.0)
+        idle = observe(T0 + 450 + 5 * i, 0.0)
     assert not idle.active  # type: ignore[attr-defined]
     assert [role.replicas for role in idle.roles] == [0, 0]  # type: ignore[attr-defined]
 
