@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autoscaler.core.demand import SLOT_S, Demand
+import numpy as np
+
+from autoscaler.core.demand import SLOT_S, Demand, Floats
 from autoscaler.core.fitting import Fitted
+from autoscaler.core.rehearsal import Rule
 from autoscaler.core.series import SlidingMax, Window
 from autoscaler.core.trials import RULES
 
 SHORT_S = 60.0
 LEAST_COVERED_S = 5.0
+BY_SLOTS_S = 240.0  # a mean over longer is taken from the slots of the record: a quarter minute more or less is nothing
+_SPANS_S = tuple(sorted({SHORT_S, *(rule.window_s for rule in RULES if rule.window_s <= BY_SLOTS_S)}))
+_MOST_SLOTS = round(max(rule.window_s for rule in RULES) / SLOT_S)
 
 
 @dataclass(slots=True)
@@ -29,33 +35,33 @@ class Expecting:
         self, arrivals: Window, demand: Demand, fitted: Fitted, held_rps: float | None, lead_s: float, now: float
     ) -> None:
         """Take what arrived until now; `held_rps` is what gateways tell while they hold some."""
-        lately, *means = _means(arrivals, now)
-        for place, (rule, mean) in enumerate(zip(RULES, means, strict=True)):
-            mean_rps = mean * heavier(demand, fitted, rule.window_s)
-            rate_rps = lately if lately > rule.surge * mean_rps else mean_rps
-            self.rates_rps[place] = rate_rps if held_rps is None else held_rps
+        # Seconds without an entry are unknown, except that a window never covered in full counts by its span.
+        means = {
+            span_s: arrived / max(covered_s, LEAST_COVERED_S) if covered_s > 0.0 else 0.0
+            for span_s, (covered_s, arrived) in zip(_SPANS_S, arrivals.spans(now, _SPANS_S), strict=True)
+        }
+        requests, work_s = _record(demand, fitted)
+        for place, rule in enumerate(RULES):
+            slots = min(len(requests), max(1, round(rule.window_s / SLOT_S)))
+            mean_rps = means.get(rule.window_s, means[SHORT_S])
+            if slots and rule.window_s > BY_SLOTS_S:
+                mean_rps = float(requests[slots - 1]) / slots
+            if slots and requests[slots - 1] > 0.0:
+                mean_rps *= float(work_s[slots - 1] / requests[slots - 1])
+            self.rates_rps[place] = _followed(rule, mean_rps, means[SHORT_S]) if held_rps is None else held_rps
             self.peaks_rps[place] = self.past[place].push(now, self.rates_rps[place], rule.kept_s(lead_s))
 
 
-def _means(arrivals: Window, now: float) -> list[float]:
-    """Requests per second over a minute, and over the window of each rule."""
-    spans_s = sorted({SHORT_S, *(rule.window_s for rule in RULES)})
-    # Seconds without an entry are unknown, except that a window never covered in full counts by its span.
-    found = {
-        span_s: arrived / max(covered_s, LEAST_COVERED_S) if covered_s > 0.0 else 0.0
-        for span_s, (covered_s, arrived) in zip(spans_s, arrivals.spans(now, tuple(spans_s)), strict=True)
-    }
-    return [found[span_s] for span_s in (SHORT_S, *(rule.window_s for rule in RULES))]
+def _followed(rule: Rule, mean_rps: float, lately_rps: float) -> float:
+    return lately_rps if lately_rps > rule.surge * mean_rps else mean_rps
 
 
-def heavier(demand: Demand, fitted: Fitted, span_s: float) -> float:
-    """The work of a request that came within the last `span_s`, in requests of now; 1 where sizes are not known."""
-    slots = max(1, round(span_s / SLOT_S))
+def _record(demand: Demand, fitted: Fitted) -> tuple[Floats, Floats]:
+    """Sums over the last slots, the newest first: requests per second, and as many of today's work."""
+    rates, prompts, outputs = (
+        np.array(one[-_MOST_SLOTS:])[::-1] for one in (demand.rates_rps, demand.prompts, demand.outputs)
+    )
     now_s = fitted.work_s(fitted.mix.prompts.mean, fitted.mix.outputs.mean)
-    work_s = total = 0.0
-    for rate, prompt, output in zip(
-        demand.rates_rps[-slots:], demand.prompts[-slots:], demand.outputs[-slots:], strict=True
-    ):
-        total += rate
-        work_s += rate * (fitted.work_s(prompt, output) if prompt > 0.0 else now_s)
-    return work_s / (total * now_s) if total > 0.0 and not fitted.assumed else 1.0
+    work = (fitted.prompt_weight_s * prompts + fitted.per_running_s * outputs) / now_s
+    weights = np.where(prompts > 0.0, work, 1.0) if not fitted.assumed else 1.0  # sizes not measured: as today's
+    return np.cumsum(rates), np.cumsum(rates * weights)

@@ -13,7 +13,7 @@ from autoscaler.core.series import LARGEST, Window, increase
 from autoscaler.core.speed import Speed
 
 SIZES_SPAN_S = 300.0  # token means: they drift (Azure 2023 conversation: 31 % in 5 min); 1,500 requests at 5 req/s
-RATE_SPAN_S = 930.0  # the longest window of a rule, and two whole pages
+RATE_SPAN_S = 270.0  # the longest mean that is taken from it is of 240 s
 STARTS_KEPT = 20
 
 

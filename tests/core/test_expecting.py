@@ -6,7 +6,7 @@ import pytest
 
 from autoscaler.core.capacity import Mix
 from autoscaler.core.demand import SLOT_S, Demand
-from autoscaler.core.expecting import Expecting, heavier
+from autoscaler.core.expecting import Expecting
 from autoscaler.core.fitting import Fitted
 from autoscaler.core.priors import prior
 from autoscaler.core.series import Window
@@ -54,9 +54,7 @@ def test_sizes_that_never_changed_change_no_rate() -> None:
 
 
 def test_sizes_that_were_not_measured_weigh_what_they_do_now() -> None:
-    _, demand, _ = past([(300.0, 8.0, 0.0), (300.0, 8.0, 1000.0)])
-    one = fitted(1000.0, 100.0)
-    assert heavier(demand, one, 600.0) == pytest.approx(1.0, rel=0.02)
+    assert rates([(300.0, 8.0, 0.0), (600.0, 8.0, 1000.0)], 1000.0) == pytest.approx([8.0] * len(RULES), rel=0.01)
 
 
 def test_a_surge_is_followed_at_once_by_those_rules_that_follow_surges() -> None:
