@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from autoscaler.core import snapshot as snapshots
-from autoscaler.core.expecting import SHORT_S, Expecting
+from autoscaler.core.expecting import Expecting
 from autoscaler.core.keeping import Keeping
+from autoscaler.core.outside import Gateways, Outside, outside_of
 from autoscaler.core.records import (
     Decision,
-    HeldReading,
     Mode,
     Observation,
     Reason,
@@ -23,15 +23,10 @@ from autoscaler.core.records import (
     ServiceMode,
     ServiceSpec,
 )
-from autoscaler.core.series import Window, increase, usable
 from autoscaler.core.sizing import RoleState, Sized, size
 from autoscaler.core.tracking import Tick, observe_role
 
 WAKING_PERIOD_S = 1.0
-HELD_RATE_S = 12.0  # a gateway's arrivals while it holds some: at a wake-up seconds count
-HELD_RECENT_S = 30.0  # the same in the minute after, when a mean over a minute lags behind what woke it
-HELD_RATE_LEAST_S = 2.0
-LONG_S = 240.0  # as long as a gateway's arrivals are remembered
 DARK_PERIODS = 3.0  # without a decision: a restart of ours, or a loop that hung
 # What serves at first sight was sized by somebody who knew more: the rate's window of 180 s, and the two minutes of
 # record that the first rehearsal needs. Let go after 60 s, 5 became 3 and then 5 again, for 2.5 points (Azure 2023).
@@ -40,37 +35,16 @@ SETTLE_S = 200.0  # the rate's window of 180 s and the 19 s between two whole pa
 
 
 @dataclass(slots=True)
-class Gateway:
-    """The last reading of one wake source."""
-
-    at_s: float
-    arrivals: float | None = None
-
-
-@dataclass(slots=True)
 class State:
     """Everything a planner remembers."""
 
     now_s: float = 0.0
     roles: dict[str, RoleState] = field(default_factory=dict)
-    gateways: dict[str, Gateway] = field(default_factory=dict)
-    held_arrivals: Window = field(default_factory=lambda: Window(240.0, 1.0))
-    held_at_s: float | None = None  # last time requests waited at a gateway
+    gateways: Gateways = field(default_factory=Gateways)
     watched_since_s: float | None = None  # first time the replicas were read: history begins
     known_at_s: float | None = None  # last time the service was not blind
     busy_at_s: float | None = None  # last time anything ran, waited, was held, woken or loading
     blind_since_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Outside:
-    """What waits outside the replicas."""
-
-    held: float
-    rate_rps: float | None
-    came: float  # requests that came since the last observation
-    blind: bool  # a wake source is set but has not spoken lately
-    woken: int
 
 
 class Planner:
@@ -104,7 +78,7 @@ class Planner:
         state, spec = self._state, observation.spec
         tick_s = max(0.0, now - state.now_s) if state.now_s else 0.0
         now = state.now_s = max(now, state.now_s)
-        outside = self._outside(observation, now)
+        outside = outside_of(state.gateways, observation, now)
         observed = {role.role: role for role in observation.roles}
         limits = (spec.objective.ttft_s, spec.objective.tpot_s)
         ticks: dict[str, Tick] = {}
@@ -130,50 +104,6 @@ class Planner:
         state.known_at_s, state.blind_since_s = now, None
         return self._decide(spec, observed, ticks, outside, now, tick_s)
 
-    # --- what waits outside ------------------------------------------------------------------------------------------
-
-    def _outside(self, observation: Observation, now: float) -> _Outside:
-        state, spec = self._state, observation.spec
-        held, came, fresh = 0.0, 0.0, 0
-        for reading in observation.held:
-            came += self._gateway(reading)
-            if now - reading.at_s <= spec.stale_after_s and (usable(reading.held) or usable(reading.arrivals)):
-                fresh += 1
-                held += reading.held if usable(reading.held) and reading.held is not None else 0.0
-        if held > 0.0:
-            state.held_at_s = now
-        rate_rps = None
-        # What a gateway lets go at a wake-up reaches servers at once: a hundred held requests read as 7 req/s there
-        # until they have left the window, so the gateway's own count is used that long.
-        if state.held_at_s is not None and now - state.held_at_s <= LONG_S:
-            lately = now - state.held_at_s <= SHORT_S
-            spans_s = (HELD_RATE_S,) if held > 0.0 else (HELD_RECENT_S, SHORT_S) if lately else (SHORT_S, LONG_S)
-            rate_rps = max((self._held_rate(now, span_s) for span_s in spans_s), default=None)
-        woken = max((wake.replicas for wake in observation.wakes if wake.expires_at_s > now), default=0)
-        return _Outside(held, rate_rps, came, spec.has_wake_source and fresh == 0, woken)
-
-    def _held_rate(self, now: float, span_s: float) -> float:
-        """Arrivals per second at the gateways; at a wake-up the window reaches back to an empty past and is cut."""
-        window = self._state.held_arrivals
-        covered_s, (arrived,) = window.totals(now, span_s)
-        since_s = next((entry[0] for entry in window.entries if entry[2] > 0 and entry[1] > now - span_s), now)
-        return arrived / max(HELD_RATE_LEAST_S, min(covered_s, now - since_s))
-
-    def _gateway(self, reading: HeldReading) -> float:
-        """Take one reading; gives what came in since the last one."""
-        state = self._state
-        if reading.arrivals is not None and not usable(reading.arrivals):
-            return 0.0
-        last = state.gateways.get(reading.source)
-        state.gateways[reading.source] = Gateway(reading.at_s, reading.arrivals)
-        if last is None or reading.at_s <= last.at_s:
-            return 0.0
-        arrived = increase(last.arrivals, reading.arrivals)
-        if arrived is None:
-            return 0.0
-        state.held_arrivals.add(last.at_s, reading.at_s, arrived)
-        return arrived
-
     # --- no data -----------------------------------------------------------------------------------------------------
 
     def _stopped(self, spec: ServiceSpec, observed: dict[str, RoleObservation], now: float) -> Decision | None:
@@ -188,7 +118,7 @@ class Planner:
         spec: ServiceSpec,
         observed: dict[str, RoleObservation],
         ticks: dict[str, Tick],
-        outside: _Outside,
+        outside: Outside,
         now: float,
     ) -> Decision | None:
         """Hold while blind, unknown after the hold limit or when never seen; None when enough is known."""
@@ -231,7 +161,7 @@ class Planner:
         spec: ServiceSpec,
         observed: dict[str, RoleObservation],
         ticks: dict[str, Tick],
-        outside: _Outside,
+        outside: Outside,
         now: float,
         tick_s: float,
     ) -> Decision:
@@ -275,7 +205,7 @@ class Planner:
         role.last_replicas, role.decided_at_s = replicas, now
 
     def _active(
-        self, spec: ServiceSpec, ticks: dict[str, Tick], outside: _Outside, sized: dict[str, Sized], now: float
+        self, spec: ServiceSpec, ticks: dict[str, Tick], outside: Outside, sized: dict[str, Sized], now: float
     ) -> tuple[bool, tuple[Reason, ...]]:
         """Whether the service runs at all, and why; zero needs a way back and an idle time as long as a start pays."""
         state = self._state
@@ -307,7 +237,7 @@ class Planner:
         seen: RoleObservation | None,
         tick: Tick,
         sized: Sized,
-        outside: _Outside,
+        outside: Outside,
         active: bool,
         now: float,
     ) -> RoleDecision:
@@ -358,7 +288,7 @@ def _without_leaving(state: RoleState, seen: RoleObservation) -> RoleObservation
 
 
 def _why_blind(
-    spec: ServiceSpec, observed: dict[str, RoleObservation], ticks: dict[str, Tick], outside: _Outside
+    spec: ServiceSpec, observed: dict[str, RoleObservation], ticks: dict[str, Tick], outside: Outside
 ) -> str | None:
     for role in spec.roles:
         seen, tick = observed.get(role.role), ticks[role.role]
@@ -372,7 +302,7 @@ def _why_blind(
     return None
 
 
-def _busy(ticks: dict[str, Tick], outside: _Outside) -> str | None:
+def _busy(ticks: dict[str, Tick], outside: Outside) -> str | None:
     """One sentence on what keeps the service up, None if nothing does."""
     if outside.held > 0:
         return _counted(outside.held, "request is held", "requests are held")
