@@ -185,6 +185,10 @@ class Ownership(Protocol):
         """host:port of the owner's gRPC server as last known, None if it is not."""
         ...
 
+    def elsewhere_s(self) -> float:
+        """Until when another replica may have planned, for all this one knows; -inf: none has."""
+        ...
+
 
 class RefusedError(AutoscalerError):
     """A trigger is refused with an answer that never scales anything; the text says why and what to do."""

@@ -97,7 +97,7 @@ class Service:
         self._file = file
         self._wiring = wiring
         self.metrics = wiring.metrics
-        self.board = Board()
+        self.board = Board(wiring.ownership.elsewhere_s)
         # Jitter of retries and repeats: nothing secret.
         self._rng = random.Random(wiring.seed)  # noqa: S311
         self._cluster = _cluster(wiring, self._rng)
@@ -154,6 +154,10 @@ class Service:
         """Whether this replica should try to own: it knows what the last owner knew, or nobody is there to tell."""
         knows = not self.unready() and (self._found is None or self._found.waiting_for() is None)
         return knows or self._wiring.clock.now() - self._began_s >= PATIENCE_S
+
+    def heard_s(self) -> float:
+        """When another replica that plans was last heard."""
+        return self._following.heard_s
 
     async def __aenter__(self) -> Service:
         fetcher = await self._stack.enter_async_context(Fetcher(self._file.access))
@@ -293,7 +297,7 @@ async def serve_until_stopped(settings: ServeSettings) -> None:
 
             service = Service(file, wiring, web)
             if election is not None:
-                election.fit = service.fit
+                election.fit, election.heard_s = service.fit, service.heard_s
                 election.start()
             async with service:
                 _log.info("serving", grpc=str(settings.grpc), http=str(settings.http), services=len(file.services))
@@ -347,6 +351,7 @@ def _wiring(
         clock,
         rng=random.Random(),  # noqa: S311 -- tells processes apart, nothing secret
         problem=wiring.metrics.lease_problem,
+        alone=wiring.metrics.plans_without_lease,
     )
     return replace(wiring, ownership=election, address=address, release=election.release), election
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -24,6 +25,10 @@ class Alone:
     def owner(self) -> str | None:
         """Nobody else."""
         return None
+
+    def elsewhere_s(self) -> float:
+        """Never."""
+        return -math.inf
 
 
 class Duty:

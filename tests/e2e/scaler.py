@@ -30,11 +30,14 @@ class Cluster:
     namespace: str  # ours: what is read, unless `whole`, and where the Lease lies
     whole: bool = False
     lease: str = ""  # "": none
+    advertise: str = ""  # where our other replicas reach this one; "": at its own address
 
     def options(self) -> list[object]:
         """For the command line."""
         where = [] if self.whole else ["--kube-namespaces", self.namespace]
-        return ["--kube", "on", "--kubeconfig", self.kubeconfig, *where, *(["--lease", self.lease] * bool(self.lease))]
+        lease = ["--lease", self.lease] if self.lease else []
+        reached = ["--advertise", self.advertise] if self.advertise else []
+        return ["--kube", "on", "--kubeconfig", self.kubeconfig, *where, *lease, *reached]
 
 
 class Serve:
@@ -55,6 +58,7 @@ class Serve:
         (folder / "token").write_text(TOKEN + "\n")
         self.host = host
         self.grpc, self.http = port or free_port(host), free_port(host)
+        self.advertised = (cluster.advertise if cluster is not None else "") or f"{host}:{self.grpc}"
         options: list[object] = [] if cluster is None else cluster.options()
         said = {"services": list(services), "wakeSources": list(wake_sources)}
         if any(said.values()):  # without a word from the operator there is no file

@@ -224,4 +224,4 @@ async def _owner(one: World, *ours: Serve) -> Serve:
     """Whose name stands in the Lease."""
     lease = await one.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{one.namespace}/leases/llm-autoscaler")
     holder = str(lease["spec"]["holderIdentity"])
-    return next(serve for serve in ours if f"_{serve.address}_" in holder)
+    return next(serve for serve in ours if f"_{serve.advertised}_" in holder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -17,7 +19,7 @@ from structlog.testing import capture_logs
 from autoscaler.clock import LoopClock
 from autoscaler.core.errors import ConfigError
 from autoscaler.kube.client import KubeClient
-from autoscaler.kube.elector import LeaseElector, owner_identity
+from autoscaler.kube.elector import FORBIDDEN_RETRY_S, JITTER, LeaseElector, owner_identity
 from autoscaler.kube.lease import LeaseTerms
 from autoscaler.kube.resources import LEASES
 from tests.fakes.kube_api import FakeKubeApi
@@ -177,7 +179,123 @@ def test_an_owner_that_is_cut_off_stops_before_another_begins_and_says_so_in_tim
                 await asyncio.sleep(0.05)
             began_s = loop.time() - cut_s
         assert 8.0 <= stopped_s <= 10.1  # the last renewal was sent up to 2 s before the cut
-        assert 13.0 <= began_s <= 15.0 + 2.5  # a whole term after it was seen, and one try
+        assert 13.0 <= began_s <= 15.0 + 2.6  # a whole term after it was seen, which is at most 2.4 s after it was sent
+
+    in_virtual_time(story)
+
+
+def test_a_candidate_asks_at_the_end_of_the_owners_term_and_not_up_to_a_retry_later() -> None:
+    """Ten owners killed at ten moments between two renewals: one term after the candidate saw the last, and 0.25 s."""
+
+    async def story(after_s: float) -> None:
+        async with two() as (first, second):
+            await asyncio.sleep(after_s)
+            first.link.cut = True
+            await asyncio.sleep(3.0)  # the last renewal was seen
+            last = second.elector._observed
+            assert last is not None
+            while not second.owns:
+                await asyncio.sleep(0.01)
+            assert TERMS.lease_s <= second.elector._clock.now() - last.since_s <= TERMS.lease_s + 0.25
+
+    for tenth in range(10):
+        in_virtual_time(functools.partial(story, 0.2 * tenth))
+
+
+def test_where_the_lease_is_forbidden_a_replica_plans_alone_after_a_term_and_stops_when_another_has_it() -> None:
+    async def story() -> None:
+        store = LeaseStore()
+        replica, other = Replica("a", store), Replica("b", store)
+        replica.link.forbidden = True
+        replica.start()
+        await asyncio.sleep(14.9)
+        assert not replica.owns
+        await asyncio.sleep(2.6)
+        assert replica.owns
+        assert replica.elector.is_alone
+        await asyncio.sleep(200.0)
+        assert replica.owns, "each 403 prolongs it"
+        other.start()
+        await asyncio.sleep(5.0)
+        assert other.owns
+        replica.link.forbidden = False
+        await asyncio.sleep(36.1)  # its next try
+        assert owners([replica, other]) == ["b"]
+        assert not replica.elector.is_alone
+        for one in (replica, other):
+            await one.stop()
+
+    in_virtual_time(story)
+
+
+def test_where_the_lease_cannot_be_reached_nobody_plans_however_long() -> None:
+    """Others may reach it: only the API server's own word that the Lease is forbidden lets a replica plan without."""
+
+    async def story() -> None:
+        replica = Replica("a", LeaseStore())
+        replica.link.cut = True
+        replica.start()
+        for _ in range(600):
+            await asyncio.sleep(1.0)
+            assert not replica.owns
+        await replica.stop()
+
+    in_virtual_time(story)
+
+
+def test_a_replica_that_was_forbidden_the_lease_and_is_then_cut_off_plans_alone_for_a_retry_and_a_deadline() -> None:
+    async def story() -> None:
+        replica = Replica("a", LeaseStore())
+        replica.link.forbidden = True
+        replica.start()
+        await asyncio.sleep(30.0)
+        assert replica.owns
+        replica.link.cut = True
+        await asyncio.sleep(JITTER * FORBIDDEN_RETRY_S + TERMS.renew_deadline_s)
+        assert not replica.owns
+        await replica.stop()
+
+    in_virtual_time(story)
+
+
+def test_where_the_lease_is_forbidden_a_replica_that_hears_an_owner_goes_on_following_it() -> None:
+    async def story() -> None:
+        replica, hears = Replica("a", LeaseStore()), True
+        replica.elector._heard_s = lambda: replica.elector._clock.now() if hears else heard_s
+        heard_s = 0.0
+        replica.link.forbidden = True
+        replica.start()
+        for _ in range(300):
+            await asyncio.sleep(1.0)
+            assert not replica.owns
+        hears, heard_s = False, replica.elector._clock.now()
+        await asyncio.sleep(TERMS.lease_s - 0.1)
+        assert not replica.owns
+        await asyncio.sleep(JITTER * FORBIDDEN_RETRY_S + 0.2)
+        assert replica.owns
+        await replica.stop()
+
+    in_virtual_time(story)
+
+
+def test_what_a_replica_knows_of_others_that_may_have_planned() -> None:
+    """Nothing of itself; of a dead owner, until its last renewal; of everybody, once the Lease was not read a term."""
+
+    async def story() -> None:
+        async with two() as (first, second):
+            now = second.elector._clock.now
+            assert first.elector.elsewhere_s() == -math.inf
+            assert now() - 4.9 <= second.elector.elsewhere_s() <= now()
+            first.link.cut, died_s = True, now()
+            await asyncio.sleep(14.0)
+            assert second.elector.elsewhere_s() <= died_s + 2.5
+            await asyncio.sleep(20.0)
+            assert second.owns
+            assert second.elector.elsewhere_s() == -math.inf
+            assert first.elector.elsewhere_s() == pytest.approx(now(), abs=0.1)
+            second.link.cut = True
+            await asyncio.sleep(16.0)
+            assert second.elector.elsewhere_s() == pytest.approx(now(), abs=0.1)
 
     in_virtual_time(story)
 
@@ -293,7 +411,7 @@ async def test_over_http_two_replicas_elect_one_and_the_other_follows_when_it_is
         assert api.get(LEASES, "n", "l")["spec"]["holderIdentity"] == ""
 
 
-async def test_without_the_rule_nobody_owns_and_the_problem_names_it() -> None:
+async def test_without_the_rule_nobody_owns_for_a_term_and_the_problem_names_it() -> None:
     async with FakeKubeApi() as api, KubeClient(api.connection()) as client:
         denial = api.forbid("get", LEASES)
         elector = LeaseElector(client, "n", "l", "a", LoopClock(FAST), rng=random.Random(1))

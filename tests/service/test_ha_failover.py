@@ -105,7 +105,7 @@ async def test_through_a_cluster_ip_kedas_connection_moves_to_a_follower_and_not
 async def test_without_any_owner_the_last_answer_is_held_and_never_below_what_is_listed() -> None:
     async with crew(spec=replace(SPEC, hold_limit_s=80.0)) as one:
         owner, (other,), least = await settled(one, "a", "b")
-        other.elector.reaches_api = False  # it can never own
+        other.elector.fit = lambda: False  # it never owns, and sees that nobody else does
         killed_at_s = one.clock.now()
         await owner.kill()
         await one.poll(60.0)
@@ -113,6 +113,20 @@ async def test_without_any_owner_the_last_answer_is_held_and_never_below_what_is
         assert one.owners() == []
         await one.until(lambda: one.clock.now() - other.decided_at_s() > 80.0, "blind for longer than the hold limit")
         assert await one.ask(other) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_replica_cut_off_from_the_lease_and_from_whoever_may_own_says_unavailable_past_three_periods() -> None:
+    """A number that is no longer so must not pull against the one that another replica may have decided since."""
+    async with crew() as one:
+        owner, (other,), least = await settled(one, "a", "b")
+        other.elector.reaches_api = False
+        killed_at_s = one.clock.now()
+        await owner.kill()  # for the other it might be alive as well
+        await one.poll(14.0)
+        await one.until(lambda: one.clock.now() - other.decided_at_s() > 15.0, "three periods")
+        await one.clock.sleep(5.0)
+        assert await one.ask(other) is grpc.StatusCode.UNAVAILABLE
+        assert not fell(one, killed_at_s, least)
 
 
 async def test_a_follower_that_never_saw_anything_says_unavailable_until_it_did() -> None:

@@ -24,7 +24,6 @@ from autoscaler.kube.resources import (
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
     INFERENCE_SERVICES,
-    LEASES,
     LLM_INFERENCE_SERVICES,
     PODS,
     SCALED_OBJECTS,
@@ -253,20 +252,6 @@ async def test_the_owner_is_killed_and_the_number_does_not_move() -> None:
 
 def owners(one: World) -> list[Replica]:
     return [each for each in one.ours if each.alive and each.election is not None and each.election.is_owner()]
-
-
-async def test_without_the_rule_for_leases_nobody_plans_and_it_is_said_once() -> None:
-    async with world() as one:
-        one.fill(4)
-        one.api.forbid("", LEASES)
-        with capture_logs() as logs:
-            ours = await one.start("a", lease=True)
-            await one.clock.sleep(20.0)
-        assert await one.ask(ours) is grpc.StatusCode.UNAVAILABLE
-        assert "llm_autoscaler_lease_problem 1.0" in ours.service.metrics.render().decode()
-        said = [log for log in logs if "lease cannot be used" in str(log["event"])]
-        assert len(said) == 1
-        assert "coordination.k8s.io" in said[0]["reason"]
 
 
 async def test_a_workload_that_is_stopped_keeps_its_name_and_is_no_zero() -> None:
