@@ -189,6 +189,10 @@ class Ownership(Protocol):
         """Until when another replica may have planned, for all this one knows; -inf: none has."""
         ...
 
+    def look(self) -> None:
+        """The owner that was followed is heard no more: find out now what is known of it."""
+        ...
+
 
 class RefusedError(AutoscalerError):
     """A trigger is refused with an answer that never scales anything; the text says why and what to do."""

@@ -30,6 +30,9 @@ class Alone:
         """Never."""
         return -math.inf
 
+    def look(self) -> None:
+        """There is nothing to find out."""
+
 
 class Duty:
     """Holds `own` open while this replica owns, and runs `follow` while it does not; never both."""

@@ -64,6 +64,10 @@ class Election:
         """Until when another may have planned, for all this replica knows."""
         return self.elector.elsewhere_s()
 
+    def look(self) -> None:
+        """Look at the Lease now."""
+        self.elector.look()
+
     def start(self) -> None:
         """Take part from now on."""
         self._task = asyncio.create_task(self.elector.run())

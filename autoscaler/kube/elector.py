@@ -11,6 +11,7 @@ others use it), a replica that hears no owner for a whole term plans alone: a mi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import Callable
@@ -104,6 +105,7 @@ class LeaseElector:
         self._alone_until_s = -math.inf
         self._started = False  # what the callbacks were last told
         self._owner = ""
+        self._asked = asyncio.Event()
 
     @property
     def is_owner(self) -> bool:
@@ -127,23 +129,31 @@ class LeaseElector:
     def elsewhere_s(self) -> float:
         """Until when another may have owned, for all we know; -inf: nobody has since we looked.
 
-        A Lease that was not read for a whole term may be anybody's; a dead owner's was last renewed while it lived.
+        A Lease that was not read for long (two answers that hang) may have been renewed or taken meanwhile; one that is
+        read shows when its owner last lived.
         """
         now, seen = self._clock.now(), self._observed
         if self.is_owner:
             return -math.inf
-        if now >= self._read_s + self.terms.lease_s:
+        if now >= self._read_s + self.terms.renew_deadline_s:
             return now
         if seen is None or seen.record.holder in ("", self.identity):
             return -math.inf
         return seen.since_s
 
+    def look(self) -> None:
+        """Look at the Lease now: its owner may just have died, and its term counts from when its record was seen."""
+        self._asked.set()
+
     async def run(self) -> None:
         """Take part until cancelled; then stop owning and give the Lease back."""
         try:
             while True:
+                self._asked.clear()
                 await self._attempt()
-                await self._clock.sleep(self._pause_s())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._clock.wall_s(self._pause_s())):
+                        await self._asked.wait()
         finally:
             await self._leave()
 

@@ -111,6 +111,7 @@ class Following:
             finally:
                 self._stub = None
                 if passing is not None:
+                    self._shared.ownership.look()
                     passing.cancel()
                     await asyncio.gather(passing, return_exceptions=True)
 

@@ -168,9 +168,10 @@ class Serve:
         """Whether it answered KEDA and the HPA more than once."""
         return await self.calls("IsActive") >= 2 and await self.calls("GetMetrics") >= 2
 
-    async def calls(self, method: str) -> float:
-        """Calls of one RPC that it answered since it started, whatever the status."""
-        row = rf'^llm_autoscaler_grpc_calls_total\{{[^}}]*method="{method}"[^}}]*\}} (\S+)$'
+    async def calls(self, method: str, status: str = "[A-Z_]+") -> float:
+        """Calls of one RPC that it answered since it started, by default whatever the status."""
+        labels = rf'(?=[^}}]*method="{method}")(?=[^}}]*code="{status}")[^}}]*'
+        row = rf"^llm_autoscaler_grpc_calls_total\{{{labels}\}} (\S+)$"
         rows = re.findall(row, await self.page(), re.M)
         return sum(map(float, rows))
 

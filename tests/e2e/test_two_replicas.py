@@ -45,7 +45,7 @@ async def test_the_owner_is_killed_and_then_both_are_rolled_under_load_and_only_
 async def test_the_owner_freezes_until_its_liveness_probe_ends_it_and_only_counts_asked_for_are_seen(
     one: World,
 ) -> None:
-    """A ClusterIP may keep KEDA's connection on the frozen one: then the count stays, and follows when it is killed."""
+    """A ClusterIP keeps KEDA's connection on the frozen one: that count stays, and follows when it is killed."""
     async with two(one, N, []) as ours:
         owner, other = await ours.owner_and_other()
         since_s = one.clock.now()
@@ -66,7 +66,10 @@ async def test_the_owner_freezes_until_its_liveness_probe_ends_it_and_only_count
 async def test_an_owner_cut_off_from_all_but_keda_decides_no_more_and_only_counts_asked_for_are_seen(
     one: World,
 ) -> None:
-    """The worst cut: KEDA goes on asking it, and what it knows is no longer so."""
+    """The worst cut: KEDA goes on asking it, and what it knows is no longer so.
+
+    KEDA's one connection through the ClusterIP is to it: that count stays where it is until the cable is mended.
+    """
     async with two(one, N, []) as ours:
         owner, other = await ours.owner_and_other()
         cables, since_s = ours.apart(owner), one.clock.now()
@@ -77,6 +80,11 @@ async def test_an_owner_cut_off_from_all_but_keda_decides_no_more_and_only_count
         one.note("cut off, four more asked for to the headless count, s", await ours.land(N + 4, "headless"))
         await _watched(ours, N, 4.0 * one.hpa_sync_s)
         one.note("counts while it is cut off", ours.counts())
+        refused, answered = [await owner.calls("GetMetrics", code) for code in ("UNAVAILABLE", "OK")]
+        assert refused > 0, "nobody asked it meanwhile: nothing was shown"
+        one.note("calls of GetMetrics that it refused", int(refused))
+        await _watched(ours, N, 2.0 * one.hpa_sync_s)
+        assert await owner.calls("GetMetrics", "OK") == answered, "it tells a number that is no longer so"
         for cable in cables:
             cable.mend()
         one.note("mended to both counts, s", await ours.land(N + 4))

@@ -104,9 +104,11 @@ async def two(one: World, count: int, wake_sources: list[Object]) -> AsyncIterat
             for i in range(2)
         ]
         await asyncio.gather(*(serve.start() for serve in both))
-        headless = await stack.enter_async_context(Headless("scaler.e2e.svc", port, list(HOSTS)))
-        single = await stack.enter_async_context(ClusterIp(port, HOSTS))
         ours = Two(one, (both[0], both[1]), (to_api[0], to_api[1]), (to_peer[0], to_peer[1]))
+        # The owner comes first, so that KEDA's one connection through the ClusterIP is to the one that will fail.
+        hosts = [serve.host for serve in await ours.owner_and_other()]
+        headless = await stack.enter_async_context(Headless("scaler.e2e.svc", port, hosts))
+        single = await stack.enter_async_context(ClusterIp(port, hosts))
         try:
             for name, address in zip(NAMES, (headless.address, single.address), strict=True):
                 ours.kept[name] = await one.deploy(name, 1)
@@ -122,6 +124,7 @@ async def two(one: World, count: int, wake_sources: list[Object]) -> AsyncIterat
                 return all([await serve.calls("GetMetrics") > 0 for serve in both])
 
             await until("KEDA calls both", called, 30 + 4 * one.hpa_sync_s)
+            assert [serve.host for serve in await ours.owner_and_other()] == hosts
             yield ours
         finally:
             for cable in (*to_api, *to_peer):

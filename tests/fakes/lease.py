@@ -63,7 +63,10 @@ class Elector:
         if self.is_owner() or (self.reaches_api and self._seen in (None, self.address)):
             return -math.inf
         now = self._clock.now()
-        return now if now >= self._seen_s + DURATION_S else self._seen_renewed_s
+        return now if now >= self._seen_s + DEADLINE_S else self._seen_renewed_s
+
+    def look(self) -> None:
+        """It looks whenever it is asked anything."""
 
     async def release(self) -> None:
         """Let anybody take it at once."""

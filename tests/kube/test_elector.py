@@ -202,6 +202,20 @@ def test_a_candidate_asks_at_the_end_of_the_owners_term_and_not_up_to_a_retry_la
         in_virtual_time(functools.partial(story, 0.2 * tenth))
 
 
+def test_a_candidate_that_loses_the_owners_stream_looks_at_once_and_owns_one_term_after_the_owner_died() -> None:
+    async def story(after_s: float) -> None:
+        async with two() as (first, second):
+            await asyncio.sleep(after_s)
+            first.link.cut, died_s = True, second.elector._clock.now()
+            second.elector.look()
+            while not second.owns:
+                await asyncio.sleep(0.01)
+            assert second.elector._clock.now() - died_s <= TERMS.lease_s + 0.3
+
+    for tenth in range(10):
+        in_virtual_time(functools.partial(story, 0.2 * tenth))
+
+
 def test_where_the_lease_is_forbidden_a_replica_plans_alone_after_a_term_and_stops_when_another_has_it() -> None:
     async def story() -> None:
         store = LeaseStore()
@@ -279,7 +293,7 @@ def test_where_the_lease_is_forbidden_a_replica_that_hears_an_owner_goes_on_foll
 
 
 def test_what_a_replica_knows_of_others_that_may_have_planned() -> None:
-    """Nothing of itself; of a dead owner, until its last renewal; of everybody, once the Lease was not read a term."""
+    """Nothing while it owns; of a dead owner, until its last renewal; of anybody, once the Lease is unread for 10 s."""
 
     async def story() -> None:
         async with two() as (first, second):
@@ -294,7 +308,7 @@ def test_what_a_replica_knows_of_others_that_may_have_planned() -> None:
             assert second.elector.elsewhere_s() == -math.inf
             assert first.elector.elsewhere_s() == pytest.approx(now(), abs=0.1)
             second.link.cut = True
-            await asyncio.sleep(16.0)
+            await asyncio.sleep(12.5)
             assert second.elector.elsewhere_s() == pytest.approx(now(), abs=0.1)
 
     in_virtual_time(story)
