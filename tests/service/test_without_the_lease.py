@@ -53,14 +53,14 @@ async def test_a_rule_for_leases_that_goes_while_two_run_leaves_one_that_plans_a
             await one.number(each)
         (owner,) = owners(one)
         other = second if owner is first else first
-        await one.poll(owner, 20.0)
+        await one.poll(owner, 15.0)
         least = min(value for _, value in one.answers[-10:] if isinstance(value, float))
         one.api.forbid("", LEASES)
         for each in (owner, other):
-            seen = await one.poll(each, 30.0)
+            seen = await one.poll(each, 20.0)
             assert all(isinstance(value, float) and value >= least for value in seen)
         assert owners(one) == [owner]
         await owner.kill(one.api)
         await one.until(lambda: owners(one) == [other], "the other plans alone")
-        seen = await one.poll(other, 20.0)
+        seen = await one.poll(other, 10.0)
         assert all(isinstance(value, float) and value >= least for value in seen)
