@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
-import looptime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from autoscaler.clock import LoopClock
 from autoscaler.core.errors import ConfigError
@@ -24,15 +20,10 @@ from autoscaler.kube.lease import LeaseTerms
 from autoscaler.kube.resources import LEASES
 from tests.fakes.kube_api import FakeKubeApi
 from tests.fakes.lease_network import LeaseStore, Link
+from tests.fakes.virtual_time import in_virtual_time
 from tests.kube.cluster import FAST, until
 
 TERMS = LeaseTerms()
-
-
-def in_virtual_time(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a story to its end on a loop whose sleeps take no time."""
-    with capture_logs(), asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
-        runner.run(story())
 
 
 class Replica:
@@ -160,7 +151,7 @@ def test_never_two_owners_whatever_is_lost_cut_delayed_or_deleted_and_one_soon_a
             await replica.stop()
         assert owners(replicas) == []
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_an_owner_that_is_cut_off_stops_before_another_begins_and_says_so_in_time() -> None:
@@ -181,7 +172,7 @@ def test_an_owner_that_is_cut_off_stops_before_another_begins_and_says_so_in_tim
         assert 8.0 <= stopped_s <= 10.1  # the last renewal was sent up to 2 s before the cut
         assert 13.0 <= began_s <= 15.0 + 2.6  # a whole term after it was seen, which is at most 2.4 s after it was sent
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_candidate_asks_at_the_end_of_the_owners_term_and_not_up_to_a_retry_later() -> None:
@@ -199,7 +190,7 @@ def test_a_candidate_asks_at_the_end_of_the_owners_term_and_not_up_to_a_retry_la
             assert TERMS.lease_s <= second.elector._clock.now() - last.since_s <= TERMS.lease_s + 0.25
 
     for tenth in range(10):
-        in_virtual_time(functools.partial(story, 0.2 * tenth))
+        in_virtual_time(story(0.2 * tenth))
 
 
 def test_a_candidate_that_loses_the_owners_stream_looks_at_once_and_owns_one_term_after_the_owner_died() -> None:
@@ -213,7 +204,7 @@ def test_a_candidate_that_loses_the_owners_stream_looks_at_once_and_owns_one_ter
             assert second.elector._clock.now() - died_s <= TERMS.lease_s + 0.3
 
     for tenth in range(10):
-        in_virtual_time(functools.partial(story, 0.2 * tenth))
+        in_virtual_time(story(0.2 * tenth))
 
 
 def test_where_the_lease_is_forbidden_a_replica_plans_alone_after_a_term_and_stops_when_another_has_it() -> None:
@@ -239,7 +230,7 @@ def test_where_the_lease_is_forbidden_a_replica_plans_alone_after_a_term_and_sto
         for one in (replica, other):
             await one.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_where_the_lease_cannot_be_reached_nobody_plans_however_long() -> None:
@@ -254,7 +245,7 @@ def test_where_the_lease_cannot_be_reached_nobody_plans_however_long() -> None:
             assert not replica.owns
         await replica.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_replica_that_was_forbidden_the_lease_and_is_then_cut_off_plans_alone_for_a_retry_and_a_deadline() -> None:
@@ -269,7 +260,7 @@ def test_a_replica_that_was_forbidden_the_lease_and_is_then_cut_off_plans_alone_
         assert not replica.owns
         await replica.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_where_the_lease_is_forbidden_a_replica_that_hears_an_owner_goes_on_following_it() -> None:
@@ -289,7 +280,7 @@ def test_where_the_lease_is_forbidden_a_replica_that_hears_an_owner_goes_on_foll
         assert replica.owns
         await replica.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_what_a_replica_knows_of_others_that_may_have_planned() -> None:
@@ -311,7 +302,7 @@ def test_what_a_replica_knows_of_others_that_may_have_planned() -> None:
             await asyncio.sleep(12.5)
             assert second.elector.elsewhere_s() == pytest.approx(now(), abs=0.1)
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_stopped_owner_gives_the_lease_back_and_the_next_begins_at_its_next_try() -> None:
@@ -328,7 +319,7 @@ def test_a_stopped_owner_gives_the_lease_back_and_the_next_begins_at_its_next_tr
             assert loop.time() - stopped_s <= 2.5
             assert store.leases["l"]["spec"]["leaseTransitions"] == 1
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_candidate_that_starts_waits_a_whole_term_whatever_the_records_own_times_say() -> None:
@@ -345,7 +336,7 @@ def test_a_candidate_that_starts_waits_a_whole_term_whatever_the_records_own_tim
         assert owners([replica]) == ["new"]
         await replica.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_deleted_lease_is_respected_for_its_term_by_whoever_saw_it() -> None:
@@ -359,7 +350,7 @@ def test_a_deleted_lease_is_respected_for_its_term_by_whoever_saw_it() -> None:
             await asyncio.sleep(9.0)
             assert owners([first, second]) == ["second"]
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_an_owner_held_up_longer_than_its_deadline_knows_it_the_moment_it_looks() -> None:
@@ -381,7 +372,7 @@ def test_an_owner_held_up_longer_than_its_deadline_knows_it_the_moment_it_looks(
         task.cancel()
         await asyncio.wait([task])
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_callback_that_fails_does_not_end_the_election() -> None:
@@ -397,7 +388,7 @@ def test_a_callback_that_fails_does_not_end_the_election() -> None:
         task.cancel()
         await asyncio.wait([task])
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 async def test_over_http_two_replicas_elect_one_and_the_other_follows_when_it_is_cut_off() -> None:
@@ -471,4 +462,4 @@ def test_who_is_not_fit_leaves_a_free_lease_to_others_and_still_sees_whose_it_is
         assert newcomer.elector.is_owner
         await newcomer.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(story())
