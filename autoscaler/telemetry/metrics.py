@@ -60,7 +60,7 @@ class Metrics:
         self._terms = counter("terms", "Times this replica began to plan.", ())
         self._followers = gauge("followers", "Replicas that follow this one.", ())
         self._lease_problem = gauge(
-            "lease_problem", "1 while the Lease cannot be read or written, so that nobody may plan by it.", ()
+            "lease_problem", "1 while the Lease cannot be read or written.", ()
         )
         self._without_lease = gauge(
             "plans_without_lease", "1 while this replica plans though the API server forbids it the Lease.", ()
