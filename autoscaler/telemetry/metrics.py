@@ -59,9 +59,7 @@ class Metrics:
         self._owner = gauge("owner", "1 while this replica plans, 0 while it follows another.", ())
         self._terms = counter("terms", "Times this replica began to plan.", ())
         self._followers = gauge("followers", "Replicas that follow this one.", ())
-        self._lease_problem = gauge(
-            "lease_problem", "1 while the Lease cannot be read or written.", ()
-        )
+        self._lease_problem = gauge("lease_problem", "1 while the Lease cannot be read or written.", ())
         self._without_lease = gauge(
             "plans_without_lease", "1 while this replica plans though the API server forbids it the Lease.", ()
         )
