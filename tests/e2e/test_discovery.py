@@ -139,6 +139,33 @@ async def test_with_the_charts_own_rights_all_is_read_and_without_one_of_them_sc
     await one.api.apply(role)
 
 
+@needs_helm
+async def test_when_the_rule_for_the_lease_goes_while_it_runs_it_plans_alone_and_nothing_shrinks(one: World) -> None:
+    """The chart's own Role for the Lease, emptied: 403 at the next renewal, and after a term without any owner."""
+    _, token = await _install_rights(one)
+    config = one.plane.write_kubeconfig(f"{one.namespace}/llm-autoscaler", token)
+    serve = await one.serve(cluster=one.cluster(kubeconfig=config, whole=True, lease="llm-autoscaler"))
+    chat = await one.deploy("chat", 1)
+    await one.attach("chat", serve, triggers=_trigger(serve, wakeSource="none"))
+    await until("it has taken the Lease", lambda: _owner(one, serve), 30)
+    await serve.wake(one.namespace, "chat", 3, ttl_s=600)
+    await chat.until(3, 60 + 3 * one.hpa_sync_s)
+    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{one.namespace}/roles"
+    (role,) = [item for item in (await one.api.get(roles))["items"] if item["metadata"]["name"].endswith("-lease")]
+    await one.api.merge(f"{roles}/{role['metadata']['name']}", {"rules": []})
+    since_s = one.clock.now()
+
+    async def alone() -> bool:
+        return "llm_autoscaler_plans_without_lease 1.0" in await serve.page()
+
+    await until("it plans alone", alone, 60)
+    one.note("the rule for the Lease goes, to planning without it, s", round(one.clock.now() - since_s, 1))
+    await serve.wake(one.namespace, "chat", 5, ttl_s=600)
+    await chat.until(5, 60 + 3 * one.hpa_sync_s)
+    assert chat.counts() == [3, 5]
+    assert len(serve.said("the lease cannot be used, tried again")) == 1
+
+
 async def _install_rights(one: World) -> tuple[Object, str]:
     """Applies what the chart says of rights; gives the role for the cluster and a token of the account."""
     rendered = template({**IMAGE, "leaderElection": {"enabled": True}}, namespace=one.namespace)
