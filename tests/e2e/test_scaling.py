@@ -90,8 +90,8 @@ async def test_every_count_asked_for_is_reached_exactly_and_in_one_step(one: Wor
 
 async def _lands(one: World, serve: Serve, chat: Replicas, n: int) -> bool:
     """Whether the count is `n`; asks for it by wakes, because a smaller one counts only when larger ones ran out."""
-    if await serve.asked(one.namespace, "chat") != n:
-        await serve.wake(one.namespace, "chat", n, ttl_s=one.hpa_sync_s + 15.0)
+    if await serve.asked(one.namespace, chat.name) != n:
+        await serve.wake(one.namespace, chat.name, n, ttl_s=one.hpa_sync_s + 15.0)
     return chat.count == n
 
 

@@ -105,6 +105,7 @@ async def two(one: World, count: int, wake_sources: list[Object]) -> AsyncIterat
         ]
         await asyncio.gather(*(serve.start() for serve in both))
         ours = Two(one, (both[0], both[1]), (to_api[0], to_api[1]), (to_peer[0], to_peer[1]))
+        await until("one of them has taken the Lease", ours.owner_and_other, 30)
         # The owner comes first, so that KEDA's one connection through the ClusterIP is to the one that will fail.
         hosts = [serve.host for serve in await ours.owner_and_other()]
         headless = await stack.enter_async_context(Headless("scaler.e2e.svc", port, hosts))
