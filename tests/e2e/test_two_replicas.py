@@ -5,6 +5,8 @@ Every count the Deployments ever had is compared with those that were asked for:
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.e2e.two_replicas import Two, two
 from tests.e2e.waiting import throughout
 from tests.e2e.world import World, load
@@ -30,7 +32,7 @@ async def test_the_owner_is_killed_and_then_both_are_rolled_under_load_and_only_
         one.note("and one more asked for to both counts, s", await ours.land(N + 1))
         await owner.start()
         for serve in ours.both:
-            serve.stop()
+            await asyncio.to_thread(serve.stop)  # this loop carries its cables
             await _watched(ours, N + 1, 5.0)
             await serve.start()
         await _watched(ours, N + 1, 2.0 * one.hpa_sync_s)
