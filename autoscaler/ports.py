@@ -185,10 +185,6 @@ class Ownership(Protocol):
         """host:port of the owner's gRPC server as last known, None if it is not."""
         ...
 
-    def elsewhere_s(self) -> float:
-        """Until when another replica may have planned, for all this one knows; -inf: none has."""
-        ...
-
     def look(self) -> None:
         """The owner that was followed is heard no more: find out now what is known of it."""
         ...

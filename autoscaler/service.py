@@ -97,7 +97,7 @@ class Service:
         self._file = file
         self._wiring = wiring
         self.metrics = wiring.metrics
-        self.board = Board(wiring.ownership.elsewhere_s)
+        self.board = Board()
         # Jitter of retries and repeats: nothing secret.
         self._rng = random.Random(wiring.seed)  # noqa: S311
         self._cluster = _cluster(wiring, self._rng)

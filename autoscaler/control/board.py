@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,13 +38,10 @@ class Standing:
 class Board:
     """Takes decisions from the control loop (a `DecisionSink`), gives answers, wakes push streams on change.
 
-    On a replica that does not plan, the owner's standings come in by `take`, and answers follow the same rules, but
-    for one: what is late is held only if no other replica can have decided since (an owner that is gone decides
-    nothing; one that is not heard does).
+    On a replica that does not plan, the owner's standings come in by `take`, and answers follow the same rules.
     """
 
-    def __init__(self, elsewhere_s: Callable[[], float] = lambda: -math.inf) -> None:
-        self._elsewhere_s = elsewhere_s  # until when another replica of ours may have planned
+    def __init__(self) -> None:
         self._entries: dict[ServiceId, Standing] = {}
         self._watchers: dict[ServiceId, set[asyncio.Event]] = {}
 
@@ -91,9 +87,8 @@ class Board:
     def answer(self, target: TargetId, now: float) -> Answer | None:
         """The answer for one target; None if nothing was ever decided for it.
 
-        A decision older than three periods is held: active, at the largest of its number and the replicas listed. It is
-        unknown past the hold limit, and where another replica may have decided three periods after it: held, a number
-        that is no longer so would be pulled against the one that is.
+        A decision older than three periods is held: active, at the largest of its number and the replicas listed; past
+        the hold limit it is unknown.
         """
         entry = self._entries.get(target.service)
         role = entry.decision.role(target.role) if entry else None
@@ -102,12 +97,10 @@ class Board:
         decision = entry.decision
         reasons = role.reasons + decision.reasons
         age_s = now - decision.at_s
-        trusted_s = STALE_AFTER_PERIODS * entry.period_s
-        if decision.mode is Mode.UNKNOWN or age_s <= trusted_s:
+        if decision.mode is Mode.UNKNOWN or age_s <= STALE_AFTER_PERIODS * entry.period_s:
             return Answer(target, decision.at_s, decision.mode, decision.active, role.replicas, reasons)
         stale = Reason("stale_decision", "The decision loop is late; its last number is held.", (("age_s", age_s),))
-        holds = age_s <= entry.hold_limit_s and self._elsewhere_s() <= decision.at_s + trusted_s
-        mode = Mode.HOLD if holds else Mode.UNKNOWN
+        mode = Mode.HOLD if age_s <= entry.hold_limit_s else Mode.UNKNOWN
         held = max(role.replicas, entry.present.get(target.role, 0), 0 if not decision.active else 1)
         # A confident zero stays a zero: nothing was there and nothing was asked for when the loop stopped.
         return Answer(target, decision.at_s, mode, decision.active or held > 0, held, (stale, *reasons))

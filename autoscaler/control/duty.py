@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -25,10 +24,6 @@ class Alone:
     def owner(self) -> str | None:
         """Nobody else."""
         return None
-
-    def elsewhere_s(self) -> float:
-        """Never."""
-        return -math.inf
 
     def look(self) -> None:
         """There is nothing to find out."""

@@ -60,10 +60,6 @@ class Election:
         parts = self.elector.owner.rsplit("_", 2)
         return parts[1] if len(parts) == 3 else None
 
-    def elsewhere_s(self) -> float:
-        """Until when another may have planned, for all this replica knows."""
-        return self.elector.elsewhere_s()
-
     def look(self) -> None:
         """Look at the Lease now."""
         self.elector.look()

@@ -99,7 +99,6 @@ class LeaseElector:
         self._fit = fit
         self._heard_s = heard_s
         self._observed: Observed | None = None
-        self._read_s = -math.inf  # when the last read or write that succeeded was sent
         self._renewed_s: float | None = None  # when the last renewal that succeeded was sent
         self._forbidden_s: float | None = None  # since when every answer was 403
         self._alone_until_s = -math.inf
@@ -125,21 +124,6 @@ class LeaseElector:
     def owner(self) -> str:
         """The identity in the Lease as last seen; "" if nobody's, or if its term ended."""
         return "" if self._observed is None or self._observed.free(self._clock.now()) else self._observed.record.holder
-
-    def elsewhere_s(self) -> float:
-        """Until when another may have owned, for all we know; -inf: nobody has since we looked.
-
-        A Lease that was not read for long (two answers that hang) may have been renewed or taken meanwhile; one that is
-        read shows when its owner last lived.
-        """
-        now, seen = self._clock.now(), self._observed
-        if self.is_owner:
-            return -math.inf
-        if now >= self._read_s + self.terms.renew_deadline_s:
-            return now
-        if seen is None or seen.record.holder in ("", self.identity):
-            return -math.inf
-        return seen.since_s
 
     def look(self) -> None:
         """Look at the Lease now: its owner may just have died, and its term counts from when its record was seen."""
@@ -203,13 +187,11 @@ class LeaseElector:
             await self._read()  # another was faster, which is how it should be
 
     async def _read(self) -> None:
-        sent_s = self._clock.now()
         try:
             document = await self._api.get(LEASES, self._namespace, self._name)
         except NotFound:
-            self._observed, self._read_s = vanished(self._observed), sent_s
+            self._observed = vanished(self._observed)
             return
-        self._read_s = sent_s
         record = LeaseRecord.read(document, self.terms.lease_s)
         self._observed = observe(self._observed, record, document["metadata"]["resourceVersion"], self._clock.now())
 
@@ -225,7 +207,7 @@ class LeaseElector:
             answer = await self._api.replace(LEASES, self._namespace, self._name, document)
         self._observed = Observed(record, answer["metadata"]["resourceVersion"], self._clock.now())
         # Counted from before it was sent: others count from after they saw it.
-        self._renewed_s = self._read_s = sent_s
+        self._renewed_s = sent_s
 
     def _pause_s(self) -> float:
         now, jitter = self._clock.now(), self._rng.uniform(1.0, JITTER)

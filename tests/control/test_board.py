@@ -57,21 +57,6 @@ def test_a_decision_older_than_three_periods_is_held_and_never_below_what_is_lis
     assert answer.reasons[0].code == "stale_decision"
 
 
-def test_a_late_decision_is_unknown_and_not_held_where_another_replica_may_have_decided_three_periods_after_it() -> (
-    None
-):
-    modes = []
-    for elsewhere_s in (115.0, 115.1):
-        board = Board(lambda until_s=elsewhere_s: until_s)  # type: ignore[misc]
-        board.publish(observed(5), decided(100.0, 3), 0.001)
-        for at_s in (110.0, 116.0):
-            answer = board.answer(TARGET, at_s)
-            assert answer is not None
-            modes.append(answer.mode)
-    # An owner that died with its last renewal at 115 left nothing newer; one that renews later is not heard.
-    assert modes == [Mode.NORMAL, Mode.HOLD, Mode.NORMAL, Mode.UNKNOWN]
-
-
 def test_a_stale_scale_down_to_zero_is_not_carried_out_while_replicas_are_listed() -> None:
     board = Board()
     board.publish(observed(2), decided(100.0, 0, active=False), 0.001)

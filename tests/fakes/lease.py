@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,8 +31,6 @@ class Elector:
         self.stopped = False  # the process is gone
         self._renewed_at_s: float | None = None
         self._seen: str | None = None  # the holder as last read
-        self._seen_s = -math.inf  # when that was
-        self._seen_renewed_s = -math.inf  # by whom, then
 
     def _look(self) -> None:
         lease, now = self._lease, self._clock.now()
@@ -45,7 +42,7 @@ class Elector:
             self._renewed_at_s = now
         else:
             self._renewed_at_s = None
-        self._seen, self._seen_s, self._seen_renewed_s = lease.holder, now, lease.renewed_at_s
+        self._seen = lease.holder
 
     def is_owner(self) -> bool:
         """While renewed within the deadline, by this replica's own clock."""
@@ -57,13 +54,6 @@ class Elector:
     def owner(self) -> str | None:
         """The holder as last read."""
         return self._seen
-
-    def elsewhere_s(self) -> float:
-        """Until when another may have planned."""
-        if self.is_owner() or (self.reaches_api and self._seen in (None, self.address)):
-            return -math.inf
-        now = self._clock.now()
-        return now if now >= self._seen_s + DEADLINE_S else self._seen_renewed_s
 
     def look(self) -> None:
         """It looks whenever it is asked anything."""
