@@ -85,7 +85,7 @@ def cooldown_short(look: Look) -> Iterator[Finding]:
             "While this autoscaler does not answer, KEDA may read 'not active' out of its own errors: past the "
             "cooldown that takes to zero what is serving. Idle time is kept by this autoscaler (keepWarmSeconds).",
             (
-                f"spec.cooldownPeriod: {cooldown_s} s: a longer outage may reach zero; KEDA's default: {keda.COOLDOWN_S} s",
+                f"spec.cooldownPeriod: {cooldown_s} s; a longer outage may reach zero; KEDA's own: {keda.COOLDOWN_S} s",
                 f"spec.minReplicaCount: {target.bounds.min_replicas}, idleReplicaCount: "
                 f"{'not set' if target.bounds.idle_replicas is None else target.bounds.idle_replicas}",
             ),

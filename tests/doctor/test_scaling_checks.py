@@ -139,7 +139,7 @@ def test_a_short_cooldown_is_told_with_its_cause_and_one_cooldown_that_every_che
     assert found.severity is Severity.WARNING
     assert "not active" in found.cause
     assert found.evidence == (
-        "spec.cooldownPeriod: 30 s: a longer outage may reach zero; KEDA's default: 300 s",
+        "spec.cooldownPeriod: 30 s; a longer outage may reach zero; KEDA's own: 300 s",
         "spec.minReplicaCount: 0, idleReplicaCount: not set",
     )
     assert found.fix == "spec:\n  cooldownPeriod: 300"
