@@ -216,6 +216,14 @@ class Ownership(Protocol):
         """host:port of the owner's gRPC server as last known, None if it is not."""
         ...
 
+    def look(self) -> None:
+        """The owner that was followed is heard no more: find out now what is known of it."""
+        ...
+
+    def others_may_own(self) -> bool:
+        """Whether another replica may say at this instant that it is the owner too: nobody of us may use the Lease."""
+        ...
+
 
 class RefusedError(AutoscalerError):
     """A trigger is refused with an answer that never scales anything; the text says why and what to do."""

@@ -161,6 +161,10 @@ class Service:
         knows = not self.unready() and (self._found is None or self._found.waiting_for() is None)
         return knows or self._wiring.clock.now() - self._began_s >= PATIENCE_S
 
+    def heard_s(self) -> float:
+        """When another replica that plans was last heard."""
+        return self._following.heard_s
+
     async def __aenter__(self) -> Service:
         try:
             await self._wakes.load(self._wiring.clock.now())
@@ -306,7 +310,7 @@ async def serve_until_stopped(settings: ServeSettings) -> None:
 
             service = Service(file, wiring, web)
             if election is not None:
-                election.fit = service.fit
+                election.fit, election.heard_s = service.fit, service.heard_s
                 election.start()
             async with service:
                 _log.info("serving", grpc=str(settings.grpc), http=str(settings.http), services=len(file.services))
@@ -364,6 +368,7 @@ def _wiring(
         clock,
         rng=random.Random(),  # noqa: S311 -- tells processes apart, nothing secret
         problem=wiring.metrics.lease_problem,
+        alone=wiring.metrics.plans_without_lease,
     )
     return replace(wiring, ownership=election, address=address, release=election.release), election
 

@@ -20,6 +20,29 @@ from autoscaler.kube.writing.writers import Writers
 from autoscaler.ports import Clock, DecisionSink, Ownership
 
 
+class SureOwner:
+    """The owner, for writers: no where several replicas may own at a time, for what they write would fight."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+
+    def is_owner(self) -> bool:
+        """Whether this replica owns at this instant, and no other can."""
+        return self._ownership.is_owner() and not self.others_may_own()
+
+    def owner(self) -> str | None:
+        """See `Ownership`."""
+        return self._ownership.owner()
+
+    def look(self) -> None:
+        """See `Ownership`."""
+        self._ownership.look()
+
+    def others_may_own(self) -> bool:
+        """See `Ownership`."""
+        return self._ownership.others_may_own()
+
+
 class Writing:
     """The writers that are on: a sink of decisions, to stand after the board, and what must run for it."""
 
@@ -51,17 +74,18 @@ def writing(
     rng: random.Random,
     metrics: WriteMetrics,
 ) -> Writing:
-    """The writers that are switched on; each asks `ownership` right before a write."""
+    """The writers that are switched on; each asks right before a write whether this replica owns, and no other can."""
     if not (on.fast_path or on.pod_deletion_cost or on.capacity_buffer or on.events):
         return Writing()
+    sure = SureOwner(ownership)
     recorder = EventRecorder(client, clock, instance=on.instance, rng=rng, metrics=metrics) if on.events else None
     writers = Writers(
         cluster.objects,
         found.target,
-        fast_path=FastPath(client, ownership, clock, metrics) if on.fast_path else None,
-        deletion_cost=DeletionCost(client, ownership, clock, metrics) if on.pod_deletion_cost else None,
-        buffers=Buffers(client, ownership, clock, metrics) if on.capacity_buffer else None,
-        events=EventsOf(recorder, ownership, clock) if recorder is not None else None,
+        fast_path=FastPath(client, sure, clock, metrics) if on.fast_path else None,
+        deletion_cost=DeletionCost(client, sure, clock, metrics) if on.pod_deletion_cost else None,
+        buffers=Buffers(client, sure, clock, metrics) if on.capacity_buffer else None,
+        events=EventsOf(recorder, sure, clock) if recorder is not None else None,
         forbidden=cluster.forbidden,
     )
     return Writing(writers, recorder)

@@ -25,6 +25,13 @@ class Alone:
         """Nobody else."""
         return None
 
+    def look(self) -> None:
+        """There is nothing to find out."""
+
+    def others_may_own(self) -> bool:
+        """Nobody else."""
+        return False
+
 
 class Duty:
     """Holds `own` open while this replica owns, and runs `follow` while it does not; never both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoscaler.doctor import capacity, pods, scaling
+from autoscaler.doctor import capacity, pods, scaling, zero
 from autoscaler.doctor.look import Check
 
-CHECKS: tuple[Check, ...] = (*scaling.CHECKS, *pods.CHECKS, *capacity.CHECKS)
+CHECKS: tuple[Check, ...] = (*scaling.CHECKS, *zero.CHECKS, *pods.CHECKS, *capacity.CHECKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 
@@ -29,10 +30,13 @@ class Election:
         rng: random.Random,
         terms: LeaseTerms | None = None,
         problem: Callable[[bool], None] = lambda _: None,  # told whether the Lease can be used
+        alone: Callable[[bool], None] = lambda _: None,  # told whether we plan without it
     ) -> None:
         self.fit: Callable[[], bool] = lambda: True  # see `Ownership`; set once there is a service to ask
+        self.heard_s: Callable[[], float] = lambda: -math.inf  # when an owner was last heard; set likewise
         self._clock = clock
         self._problem = problem
+        self._alone = alone
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self.elector = LeaseElector(
@@ -44,6 +48,7 @@ class Election:
             rng=rng,
             terms=terms,
             fit=lambda: self.fit(),  # noqa: PLW0108 -- it is set later
+            heard_s=lambda: self.heard_s(),  # noqa: PLW0108
         )
 
     def is_owner(self) -> bool:
@@ -54,6 +59,14 @@ class Election:
         """host:port of the owner's gRPC server as last known, None if it is not."""
         parts = self.elector.owner.rsplit("_", 2)
         return parts[1] if len(parts) == 3 else None
+
+    def look(self) -> None:
+        """Look at the Lease now."""
+        self.elector.look()
+
+    def others_may_own(self) -> bool:
+        """Whether this replica plans without the Lease, as others may."""
+        return self.elector.is_alone
 
     def start(self) -> None:
         """Take part from now on."""
@@ -70,4 +83,5 @@ class Election:
     async def _report(self) -> None:
         while True:
             self._problem(self.elector.problem is not None)
+            self._alone(self.elector.is_alone)
             await self._clock.sleep(1.0)

@@ -3,11 +3,16 @@
 The law: a replica that cannot renew stops owning before another may begin. `is_owner` is worked out from the clock
 whenever it is asked, so an event loop that was held up cannot make it a lie. (A Lease object deleted by hand lets a
 replica that starts at that moment, and never saw it, begin while the old owner still has up to `renew_deadline_s`.)
+
+Where the API server itself says that we may not use the Lease (403, and only then: one that does not answer may let
+others use it), a replica that hears no owner for a whole term plans alone: a missing rule must not stop scaling.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import random
 from collections.abc import Callable
 from typing import Protocol
@@ -25,6 +30,8 @@ _log = structlog.get_logger(__name__)
 
 # client-go's JitterFactor: candidates do not ask in step.
 JITTER = 1.2
+# Within so much (times JITTER - 1) after the end of a term its candidates ask: 0.2 s, where an attempt takes 0.01 s.
+SPREAD_S = 1.0
 # Where a rule is missing, asking more often does not bring it.
 FORBIDDEN_RETRY_S = 30.0
 # Giving back is a courtesy, and a pod that ends has 30 s for everything.
@@ -76,6 +83,7 @@ class LeaseElector:
         on_stopped: Callable[[], None] = _nothing,
         on_owner: Callable[[str], None] = _nothing,  # the identity of a new owner, ours too; "": nobody
         fit: Callable[[], bool] = lambda: True,  # whether it should be taken by us if nobody has it
+        heard_s: Callable[[], float] = lambda: -math.inf,  # when an owner was last heard, by another way than the Lease
     ) -> None:
         self.identity = identity
         self.terms = terms or LeaseTerms()
@@ -89,14 +97,27 @@ class LeaseElector:
         self._on_stopped = on_stopped
         self._on_owner = on_owner
         self._fit = fit
+        self._heard_s = heard_s
         self._observed: Observed | None = None
         self._renewed_s: float | None = None  # when the last renewal that succeeded was sent
+        self._forbidden_s: float | None = None  # since when every answer was 403
+        self._alone_until_s = -math.inf
         self._started = False  # what the callbacks were last told
         self._owner = ""
+        self._asked = asyncio.Event()
 
     @property
     def is_owner(self) -> bool:
-        """Whether we own the Lease now; ask at each use, never keep the answer."""
+        """Whether we own the Lease now, or plan without one; ask at each use, never keep the answer."""
+        return self._holds or self.is_alone
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether we plan without the Lease, because nobody of us may use it."""
+        return self._clock.now() < self._alone_until_s
+
+    @property
+    def _holds(self) -> bool:
         return self._renewed_s is not None and self._clock.now() < self._renewed_s + self.terms.renew_deadline_s
 
     @property
@@ -104,24 +125,33 @@ class LeaseElector:
         """The identity in the Lease as last seen; "" if nobody's, or if its term ended."""
         return "" if self._observed is None or self._observed.free(self._clock.now()) else self._observed.record.holder
 
+    def look(self) -> None:
+        """Look at the Lease now: its owner may just have died, and its term counts from when its record was seen."""
+        self._asked.set()
+
     async def run(self) -> None:
         """Take part until cancelled; then stop owning and give the Lease back."""
         try:
             while True:
+                self._asked.clear()
                 await self._attempt()
-                await self._clock.sleep(self._pause_s())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._clock.wall_s(self._pause_s())):
+                        await self._asked.wait()
         finally:
             await self._leave()
 
     async def _attempt(self) -> None:
         """One bounded try to renew or take the Lease; never raises."""
         limit_s = self.terms.renew_deadline_s / 2  # as client-go: one answer that hangs leaves time for another try
-        if self._renewed_s is not None and self.is_owner:
+        if self._renewed_s is not None and self._holds:
             limit_s = min(limit_s, self._renewed_s + self.terms.renew_deadline_s - self._clock.now())
         try:
             async with asyncio.timeout(self._clock.wall_s(limit_s)):
                 await self._renew_or_take()
             self._succeeded()
+        except Forbidden as error:
+            self._forbidden(error)
         except TimeoutError:
             self._failed(ClusterError(f"lease {self._namespace}/{self._name}: no answer within {limit_s:.1f} s"))
         except ClusterError as error:
@@ -180,10 +210,16 @@ class LeaseElector:
         self._renewed_s = sent_s
 
     def _pause_s(self) -> float:
+        now, jitter = self._clock.now(), self._rng.uniform(1.0, JITTER)
         if isinstance(self.problem, (Forbidden, MissingKind)):
-            return FORBIDDEN_RETRY_S * self._rng.uniform(1.0, JITTER)
-        if self._renewed_s is None or not self.is_owner:
-            return self.terms.retry_s * self._rng.uniform(1.0, JITTER)
+            waits = self._forbidden_s is not None and not self.is_alone and now < self._forbidden_s + self.terms.lease_s
+            return (self.terms.retry_s if waits else FORBIDDEN_RETRY_S) * jitter
+        if self._renewed_s is None or not self._holds:
+            pause_s, seen = self.terms.retry_s * jitter, self._observed
+            if seen is None or seen.free(now):
+                return pause_s
+            # Not beyond the end of another's term, plus what keeps candidates out of step.
+            return min(pause_s, seen.since_s + seen.record.lease_s - now + SPREAD_S * (jitter - 1.0))
         # Not beyond the deadline, so that `on_stopped` comes in time also when nothing answers.
         ends_s = self._renewed_s + self.terms.renew_deadline_s - self._clock.now()
         return max(0.01, min(self.terms.retry_s, ends_s))
@@ -210,7 +246,24 @@ class LeaseElector:
     def _succeeded(self) -> None:
         if self.problem is not None:
             _log.info("the lease can be used again", lease=self._name)
-        self.problem = None
+        self.problem = self._forbidden_s = None
+        self._alone_until_s = -math.inf
+
+    def _forbidden(self, error: Forbidden) -> None:
+        """Plan alone once nobody was heard for a whole term; not for ever on the word of one answer."""
+        self._failed(error)
+        now, alone = self._clock.now(), self.is_alone
+        if self._forbidden_s is None:
+            self._forbidden_s = now
+        if alone or (now >= max(self._forbidden_s, self._heard_s()) + self.terms.lease_s and self._fit()):
+            self._alone_until_s = now + JITTER * FORBIDDEN_RETRY_S + self.terms.renew_deadline_s
+        if self.is_alone and not alone:
+            _log.error(
+                "PLANNING WITHOUT THE LEASE: nobody may use it and no other owner is heard; with several replicas "
+                "each plans for itself. Add the rule, or leave --lease away with a single replica",
+                lease=self._name,
+                reason=str(error),
+            )
 
     def _failed(self, error: ClusterError) -> None:
         if type(error) is not type(self.problem):
@@ -219,8 +272,8 @@ class LeaseElector:
 
     async def _leave(self) -> None:
         """Stop owning, say so, and only then let others begin."""
-        owned, seen = self.is_owner, self._observed
-        self._renewed_s = None
+        owned, seen = self._holds, self._observed
+        self._renewed_s, self._alone_until_s = None, -math.inf
         self._tell()
         if not owned or seen is None or seen.version is None:
             return

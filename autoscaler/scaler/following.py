@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterable
 
@@ -50,6 +51,7 @@ class Following:
         self._hint: str | None = None  # who owns, as another replica said
         self._last: str | None = None  # whom we followed last
         self._stub: rpc.ReplicasAsyncStub | None = None
+        self.heard_s = -math.inf  # when an owner last said anything
         self._ahead_s = 0.0  # of our clock, the owner's: as the message that came fastest shows
 
     async def run(self) -> None:
@@ -109,11 +111,13 @@ class Following:
             finally:
                 self._stub = None
                 if passing is not None:
+                    self._shared.ownership.look()
                     passing.cancel()
                     await asyncio.gather(passing, return_exceptions=True)
 
     def _take(self, told: pb.Told) -> None:
         shared, now = self._shared, self._shared.clock.now()
+        self.heard_s = now
         self._ahead_s = max(self._ahead_s, told.now_s - now)
         what = told.WhichOneof("what")
         if what == "standing":

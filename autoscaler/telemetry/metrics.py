@@ -59,8 +59,9 @@ class Metrics:
         self._owner = gauge("owner", "1 while this replica plans, 0 while it follows another.", ())
         self._terms = counter("terms", "Times this replica began to plan.", ())
         self._followers = gauge("followers", "Replicas that follow this one.", ())
-        self._lease_problem = gauge(
-            "lease_problem", "1 while the Lease cannot be read or written, so that nobody may plan by it.", ()
+        self._lease_problem = gauge("lease_problem", "1 while the Lease cannot be read or written.", ())
+        self._without_lease = gauge(
+            "plans_without_lease", "1 while this replica plans though the API server forbids it the Lease.", ()
         )
         watched = ("resource", "kube_namespace")
         self._informers = gauge(
@@ -145,6 +146,10 @@ class Metrics:
     def lease_problem(self, problem: bool) -> None:
         """The Lease cannot be used, or can again."""
         self._lease_problem.set(problem)
+
+    def plans_without_lease(self, alone: bool) -> None:
+        """The Lease is forbidden and nobody else is heard."""
+        self._without_lease.set(alone)
 
     def available(self, resource: str, namespace: str, available: bool) -> None:
         """A kind of Kubernetes object is watched, or turned off (an `InformerMetrics`)."""

@@ -74,6 +74,7 @@ OWN_PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
             ("sum(llm_autoscaler_owner)", "planning: more or less than 1 is wrong"),
             ("sum(llm_autoscaler_followers)", "following"),
             ("sum(llm_autoscaler_lease_problem)", "cannot use the Lease"),
+            ("sum(llm_autoscaler_plans_without_lease)", "planning without it"),
         ),
     ),
     (

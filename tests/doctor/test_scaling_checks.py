@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from autoscaler.doctor.look import Facts, Measured, look_at
 from autoscaler.doctor.report import examine
@@ -57,8 +58,6 @@ def test_a_behavior_without_policies_leaves_the_hpas_own_ramp() -> None:
 
 
 def test_the_fix_for_the_behavior_is_one_that_the_doctor_passes() -> None:
-    import yaml  # noqa: PLC0415
-
     fix = yaml.safe_load(findings(scaled("spec.advanced", {}))["hpa-ramp"].fix)
     repaired = scaled("spec.maxReplicaCount", 50, scaled("spec.advanced", fix["spec"]["advanced"]))
     assert findings(repaired) == {}
@@ -124,8 +123,46 @@ def test_a_cooldown_below_the_measured_start_is_priced_both_ways() -> None:
     found = findings(scaled("spec.cooldownPeriod", 60))["cooldown-below-start"]
     assert found.evidence[0].endswith("costs $0.08 a replica")
     assert found.evidence[1] == "start measured: 130 s, paid $0.18 a replica without a token"
-    assert "cooldownPeriod: 131" in found.fix
+    assert "cooldownPeriod: 300" in found.fix, "not what another check warns of"
     assert "cooldown-below-start" not in findings(scaled("spec.cooldownPeriod", 131))
+
+
+@pytest.mark.parametrize(("cooldown_s", "found"), [(0, True), (299, True), (300, False), (None, False)])
+def test_a_cooldown_below_kedas_default_lets_an_outage_take_a_service_to_zero(
+    cooldown_s: int | None, found: bool
+) -> None:
+    assert ("cooldown-short" in findings(scaled("spec.cooldownPeriod", cooldown_s))) is found
+
+
+def test_a_short_cooldown_is_told_with_its_cause_and_one_cooldown_that_every_check_passes() -> None:
+    found = findings(scaled("spec.cooldownPeriod", 30))["cooldown-short"]
+    assert found.severity is Severity.WARNING
+    assert "not active" in found.cause
+    assert found.evidence == (
+        "spec.cooldownPeriod: 30 s; a longer outage may reach zero; KEDA's own: 300 s",
+        "spec.minReplicaCount: 0, idleReplicaCount: not set",
+    )
+    assert found.fix == "spec:\n  cooldownPeriod: 300"
+    target = resolve(external().cluster(), "default", "m").target
+    slow = Facts(measured={target: Measured(cold_start_s=400.0)})
+    short = findings(scaled("spec.cooldownPeriod", 30), slow)
+    assert short["cooldown-short"].fix == short["cooldown-below-start"].fix == "spec:\n  cooldownPeriod: 401"
+    assert findings(scaled("spec.cooldownPeriod", 401), slow) == {}
+
+
+def test_a_short_cooldown_matters_only_where_zero_may_be_reached() -> None:
+    short = scaled("spec.cooldownPeriod", 30)
+    assert "cooldown-short" not in findings(scaled("spec.minReplicaCount", 1, short))
+    idle = scaled("spec.minReplicaCount", 2, scaled("spec.idleReplicaCount", 0, short))
+    assert findings(idle)["cooldown-short"].evidence[1] == "spec.minReplicaCount: 2, idleReplicaCount: 0"
+
+
+def test_the_cooldown_of_a_scaled_object_that_kserve_writes_is_set_where_kserve_reads_it() -> None:
+    fix = findings(Recording("llm-scaling"))["cooldown-short"].fix
+    assert yaml.safe_load(fix) in (
+        {"spec": {"scaling": {"keda": {"cooldownPeriod": 300}}}},
+        {"spec": {"prefill": {"scaling": {"keda": {"cooldownPeriod": 300}}}}},
+    )
 
 
 def test_what_the_service_measured_of_the_start_wins_over_todays_pods() -> None:

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from _pytest.terminal import TerminalReporter
 
 from tests.e2e.api import Api
 from tests.e2e.binaries import Binaries, find
@@ -36,18 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONGEST_S))
             if isinstance(FOUND, str):
                 item.add_marker(pytest.mark.skip(reason=f"e2e: {FOUND}"))
-
-
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Say why nothing ran, or what was measured."""
-    if isinstance(FOUND, str):
-        terminalreporter.write_line(f"tests/e2e skipped: {FOUND}")
-        return
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, []):
-            if HERE.name in Path(report.fspath).parts:
-                for name, value in report.user_properties:
-                    terminalreporter.write_line(f"{report.head_line}: {name} = {value}")
 
 
 @pytest.fixture(scope="session")

@@ -53,10 +53,15 @@ class ControlPlane:
             "kube-controller-manager", self._controllers_command(binaries.kube_controller_manager), folder
         )
 
-    def write_kubeconfig(self, user: str, token: str) -> Path:
-        """A kubeconfig for a token: the admin's, or one of a service account."""
+    @property
+    def port(self) -> int:
+        """The API server's, on 127.0.0.1."""
+        return self._port
+
+    def write_kubeconfig(self, user: str, token: str, url: str = "") -> Path:
+        """A kubeconfig for a token: the admin's, or one of a service account; `url`: by another way to the server."""
         path = self.folder / f"{user.replace('/', '_')}.kubeconfig"
-        cluster = {"server": self.admin.url, "certificate-authority": str(self._ca)}
+        cluster = {"server": url or self.admin.url, "certificate-authority": str(self._ca)}
         path.write_text(
             json.dumps(
                 {

@@ -13,6 +13,8 @@ import yaml
 from tests.e2e.api import Object
 
 README = Path(__file__).parents[2] / "README.md"
+# Far below what users should set (15 and 300): tests of outages then meet what KEDA does without the protection of the
+# cooldown, and those of zero do not wait five minutes for it.
 POLL_S = 5
 COOLDOWN_S = 5
 

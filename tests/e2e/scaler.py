@@ -31,12 +31,14 @@ class Cluster:
     whole: bool = False
     lease: str = ""  # "": none
     writers: tuple[str, ...] = ()  # the switches that are on: --fast-path ...
+    advertise: str = ""  # where our other replicas reach this one; "": at its own address
 
     def options(self) -> list[object]:
         """For the command line."""
         where = [] if self.whole else ["--kube-namespaces", self.namespace]
         lease = ["--lease", self.lease] if self.lease else []
-        return ["--kube", "on", "--kubeconfig", self.kubeconfig, *where, *lease, *self.writers]
+        reached = ["--advertise", self.advertise] if self.advertise else []
+        return ["--kube", "on", "--kubeconfig", self.kubeconfig, *where, *lease, *reached, *self.writers]
 
 
 class Serve:
@@ -57,6 +59,7 @@ class Serve:
         (folder / "token").write_text(TOKEN + "\n")
         self.host = host
         self.grpc, self.http = port or free_port(host), free_port(host)
+        self.advertised = (cluster.advertise if cluster is not None else "") or f"{host}:{self.grpc}"
         options: list[object] = [] if cluster is None else cluster.options()
         said = {"services": list(services), "wakeSources": list(wake_sources)}
         if any(said.values()):  # without a word from the operator there is no file
@@ -166,9 +169,10 @@ class Serve:
         """Whether it answered KEDA and the HPA more than once."""
         return await self.calls("IsActive") >= 2 and await self.calls("GetMetrics") >= 2
 
-    async def calls(self, method: str) -> float:
-        """Calls of one RPC that it answered since it started, whatever the status."""
-        row = rf'^llm_autoscaler_grpc_calls_total\{{[^}}]*method="{method}"[^}}]*\}} (\S+)$'
+    async def calls(self, method: str, status: str = "[A-Z_]+") -> float:
+        """Calls of one RPC that it answered since it started, by default whatever the status."""
+        labels = rf'(?=[^}}]*method="{method}")(?=[^}}]*code="{status}")[^}}]*'
+        row = rf"^llm_autoscaler_grpc_calls_total\{{{labels}\}} (\S+)$"
         rows = re.findall(row, await self.page(), re.M)
         return sum(map(float, rows))
 

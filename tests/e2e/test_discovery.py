@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from autoscaler.core.records import Mode
-from tests.chart.rendering import IMAGE, needs_helm, template
+from tests.chart.rendering import needs_helm
 from tests.e2e.api import Object
 from tests.e2e.manifests import POLL_S
 from tests.e2e.replicas import Replicas
+from tests.e2e.rights import install_rights
 from tests.e2e.scaler import Serve
 from tests.e2e.services import Headless
 from tests.e2e.waiting import throughout, until
@@ -106,8 +107,7 @@ async def test_an_idle_deployment_goes_to_zero_where_its_owner_says_that_nothing
 @needs_helm
 async def test_with_the_charts_own_rights_all_is_read_and_without_one_of_them_scaling_goes_on(one: World) -> None:
     """The account, roles and bindings that helm renders, and a token of the TokenRequest API."""
-    role, token = await _install_rights(one)
-    config = one.plane.write_kubeconfig(f"{one.namespace}/llm-autoscaler", token)
+    role, config = await install_rights(one, leaderElection={"enabled": True})
     serve = await one.serve(cluster=one.cluster(kubeconfig=config, whole=True, lease="llm-autoscaler"))
     chat = await one.deploy("chat", 1)
     await one.attach("chat", serve, triggers=_trigger(serve, wakeSource="none"))
@@ -139,24 +139,30 @@ async def test_with_the_charts_own_rights_all_is_read_and_without_one_of_them_sc
     await one.api.apply(role)
 
 
-async def _install_rights(one: World) -> tuple[Object, str]:
-    """Applies what the chart says of rights; gives the role for the cluster and a token of the account."""
-    rendered = template({**IMAGE, "leaderElection": {"enabled": True}}, namespace=one.namespace)
-    kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-    for item in (item for kind in kinds for item in rendered.all(kind)):
-        await one.api.apply(item)
-        if _is_wide(item):
-            one.stack.push_async_callback(one.api.delete, await one.api.path(item))
-    account = rendered.one("ServiceAccount")["metadata"]["name"]
-    path = f"/api/v1/namespaces/{one.namespace}/serviceaccounts/{account}/token"
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
-    token: str = (await one.api.call("POST", path, request))["status"]["token"]
-    return rendered.one("ClusterRole"), token
+@needs_helm
+async def test_when_the_rule_for_the_lease_goes_while_it_runs_it_plans_alone_and_nothing_shrinks(one: World) -> None:
+    """The chart's own Role for the Lease, emptied: 403 at the next renewal, and after a term without any owner."""
+    _, config = await install_rights(one, leaderElection={"enabled": True})
+    serve = await one.serve(cluster=one.cluster(kubeconfig=config, whole=True, lease="llm-autoscaler"))
+    chat = await one.deploy("chat", 1)
+    await one.attach("chat", serve, triggers=_trigger(serve, wakeSource="none"))
+    await until("it has taken the Lease", lambda: _owner(one, serve), 30)
+    await serve.wake(one.namespace, "chat", 3, ttl_s=600)
+    await chat.until(3, 60 + 3 * one.hpa_sync_s)
+    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{one.namespace}/roles"
+    (role,) = [item for item in (await one.api.get(roles))["items"] if item["metadata"]["name"].endswith("-lease")]
+    await one.api.merge(f"{roles}/{role['metadata']['name']}", {"rules": []})
+    since_s = one.clock.now()
 
+    async def alone() -> bool:
+        return "llm_autoscaler_plans_without_lease 1.0" in await serve.page()
 
-def _is_wide(item: Object) -> bool:
-    """Whether it outlives the namespace."""
-    return str(item["kind"]).startswith("Cluster")
+    await until("it plans alone", alone, 60)
+    one.note("the rule for the Lease goes, to planning without it, s", round(one.clock.now() - since_s, 1))
+    await serve.wake(one.namespace, "chat", 5, ttl_s=600)
+    await chat.until(5, 60 + 3 * one.hpa_sync_s)
+    assert chat.counts() == [3, 5]
+    assert len(serve.said("the lease cannot be used, tried again")) == 1
 
 
 async def _served(one: World) -> set[str]:
@@ -224,4 +230,4 @@ async def _owner(one: World, *ours: Serve) -> Serve:
     """Whose name stands in the Lease."""
     lease = await one.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{one.namespace}/leases/llm-autoscaler")
     holder = str(lease["spec"]["holderIdentity"])
-    return next(serve for serve in ours if f"_{serve.address}_" in holder)
+    return next(serve for serve in ours if f"_{serve.advertised}_" in holder)

@@ -64,10 +64,15 @@ class Release:
         return [(await self.api.get(path))["data"] for path in (server, client)]
 
     async def left(self) -> list[str]:
-        """Every object of the release."""
+        """Every object of the release; namespaces of other tests end in their own time."""
         query = "?labelSelector=app.kubernetes.io/instance%3Dllm-autoscaler"
         found = [(path, await self.api.get(path + query)) for path in COLLECTIONS]
-        return [f"{path}/{item['metadata']['name']}" for path, listed in found for item in listed["items"]]
+        return [
+            f"{path}/{item['metadata']['name']}"
+            for path, listed in found
+            for item in listed["items"]
+            if item["metadata"].get("namespace", SPACE) in (SPACE, KEDA_SPACE)
+        ]
 
     async def may(self, group: str, resource: str, verb: str, namespace: str) -> bool:
         """Whether the chart's account may, as the API server sees it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from functools import partial
 
 from tests.e2e.replicas import Replicas
@@ -88,6 +90,48 @@ async def test_every_count_asked_for_is_reached_exactly_and_in_one_step(one: Wor
 
 async def _lands(one: World, serve: Serve, chat: Replicas, n: int) -> bool:
     """Whether the count is `n`; asks for it by wakes, because a smaller one counts only when larger ones ran out."""
-    if await serve.asked(one.namespace, "chat") != n:
-        await serve.wake(one.namespace, "chat", n, ttl_s=2.0 * one.hpa_sync_s + 10.0)
+    if await serve.asked(one.namespace, chat.name) != n:
+        await serve.wake(one.namespace, chat.name, n, ttl_s=one.hpa_sync_s + 15.0)
     return chat.count == n
+
+
+async def test_every_count_from_one_to_thirty_is_reached_exactly_up_down_and_by_jumps(one: World) -> None:
+    """Thirty counts over three Deployments at once: one climbs, one descends, one jumps; the last is 1 again."""
+    asked = {
+        "climbs": [3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 1],
+        "descends": [29, 26, 23, 20, 17, 14, 11, 8, 5, 2],
+        "jumps": [13, 28, 4, 25, 7, 22, 10, 19, 16, 1],
+    }
+    assert sorted({n for counts in asked.values() for n in counts}) == list(range(1, 31))
+    serve = await one.serve(*(one.settings(name) for name in asked))
+    followed: dict[str, Replicas] = {}
+    for name in asked:
+        followed[name] = await one.deploy(name, 1)
+        await one.attach(name, serve)
+    since_s = one.clock.now()
+
+    async def walk(name: str) -> None:
+        for n in asked[name]:
+            chat = followed[name]
+            await until(
+                f"{name} at {n}: {chat.counts()}", partial(_lands, one, serve, chat, n), 60 + 4 * one.hpa_sync_s
+            )
+
+    async with asyncio.TaskGroup() as group:
+        for name in asked:
+            group.create_task(walk(name))
+    # Who arrives first is idle until the others do: its wishes run out, and it goes to zero.
+    reached = {name: chat.counts()[: len(asked[name])] for name, chat in followed.items()}
+    one.note("counts asked for and reached exactly", reached)
+    assert reached == asked, "a count that was not asked for"
+    assert all(set(chat.counts()[len(asked[name]) :]) <= {0} for name, chat in followed.items())
+    took_s = [took for name, chat in followed.items() for took in _took(one, serve, chat, since_s)]
+    one.note(f"our decision to spec.replicas, s (HPA sync {one.hpa_sync_s:g} s), sorted", sorted(took_s))
+
+
+def _took(one: World, serve: Serve, chat: Replicas, since_s: float) -> Iterator[float]:
+    """For each step the time from our first decision for it, after the step before, to the write."""
+    asked = [(decision.at_s, decision.roles[0].replicas) for decision in serve.decisions(one.namespace, chat.name)]
+    for step in (step for step in chat.steps if step.after):
+        yield round(step.at_s - next(at_s for at_s, n in asked if at_s >= since_s and n == step.after), 1)
+        since_s = step.at_s

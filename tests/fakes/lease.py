@@ -55,6 +55,13 @@ class Elector:
         """The holder as last read."""
         return self._seen
 
+    def look(self) -> None:
+        """It looks whenever it is asked anything."""
+
+    def others_may_own(self) -> bool:
+        """Never: it is always the Lease that says who owns."""
+        return False
+
     async def release(self) -> None:
         """Let anybody take it at once."""
         self.stopped = True

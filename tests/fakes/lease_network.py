@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoscaler.kube.errors import Conflict, NotFound, Unreachable
+from autoscaler.kube.errors import Conflict, Forbidden, NotFound, Unreachable
 from autoscaler.kube.resources import Resource
 
 Json = dict[str, Any]
@@ -45,6 +45,7 @@ class Link:
     rng: random.Random
     delay_s: float = 0.0  # each way, at most
     loss: float = 0.0  # chance of losing a message, each way
+    forbidden: bool = False  # every answer is 403
     cut: bool = False  # nothing gets through, either way; what was sent before may still arrive
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Json:  # noqa: ARG002
@@ -67,6 +68,8 @@ class Link:
     async def _write(self, name: str, document: Json, *, new: bool) -> Json:
         if self.cut:
             await asyncio.sleep(60.0)
+        if self.forbidden:
+            raise Forbidden("no rule", 403)
         # As in a real network, what was sent arrives even when the sender has given up waiting.
         arrival = asyncio.ensure_future(self._arrive(name, copy.deepcopy(document), new=new))
         arrival.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -84,5 +87,7 @@ class Link:
         await asyncio.sleep(self.rng.uniform(0.0, self.delay_s))
         if self.cut:
             await asyncio.sleep(60.0)
+        if self.forbidden:
+            raise Forbidden("no rule", 403)
         if self.rng.random() < self.loss:
             raise Unreachable("lost")

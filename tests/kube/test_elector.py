@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
-import looptime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from autoscaler.clock import LoopClock
 from autoscaler.core.errors import ConfigError
 from autoscaler.kube.client import KubeClient
-from autoscaler.kube.elector import LeaseElector, owner_identity
+from autoscaler.kube.elector import FORBIDDEN_RETRY_S, JITTER, LeaseElector, owner_identity
 from autoscaler.kube.lease import LeaseTerms
 from autoscaler.kube.resources import LEASES
 from tests.fakes.kube_api import FakeKubeApi
 from tests.fakes.lease_network import LeaseStore, Link
+from tests.fakes.virtual_time import in_virtual_time
 from tests.kube.cluster import FAST, until
 
 TERMS = LeaseTerms()
-
-
-def in_virtual_time(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a story to its end on a loop whose sleeps take no time."""
-    with capture_logs(), asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
-        runner.run(story())
 
 
 class Replica:
@@ -158,7 +150,7 @@ def test_never_two_owners_whatever_is_lost_cut_delayed_or_deleted_and_one_soon_a
             await replica.stop()
         assert owners(replicas) == []
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_an_owner_that_is_cut_off_stops_before_another_begins_and_says_so_in_time() -> None:
@@ -177,9 +169,117 @@ def test_an_owner_that_is_cut_off_stops_before_another_begins_and_says_so_in_tim
                 await asyncio.sleep(0.05)
             began_s = loop.time() - cut_s
         assert 8.0 <= stopped_s <= 10.1  # the last renewal was sent up to 2 s before the cut
-        assert 13.0 <= began_s <= 15.0 + 2.5  # a whole term after it was seen, and one try
+        assert 13.0 <= began_s <= 15.0 + 2.6  # a whole term after it was seen, which is at most 2.4 s after it was sent
 
-    in_virtual_time(story)
+    in_virtual_time(story())
+
+
+def test_a_candidate_asks_at_the_end_of_the_owners_term_and_not_up_to_a_retry_later() -> None:
+    """Ten owners killed at ten moments between two renewals: one term after the candidate saw the last, and 0.25 s."""
+
+    async def story(after_s: float) -> None:
+        async with two() as (first, second):
+            await asyncio.sleep(after_s)
+            first.link.cut = True
+            await asyncio.sleep(3.0)  # the last renewal was seen
+            last = second.elector._observed
+            assert last is not None
+            while not second.owns:
+                await asyncio.sleep(0.01)
+            assert TERMS.lease_s <= second.elector._clock.now() - last.since_s <= TERMS.lease_s + 0.25
+
+    for tenth in range(10):
+        in_virtual_time(story(0.2 * tenth))
+
+
+def test_a_candidate_that_loses_the_owners_stream_looks_at_once_and_owns_one_term_after_the_owner_died() -> None:
+    async def story(after_s: float) -> None:
+        async with two() as (first, second):
+            await asyncio.sleep(after_s)
+            first.link.cut, died_s = True, second.elector._clock.now()
+            second.elector.look()
+            while not second.owns:
+                await asyncio.sleep(0.01)
+            assert second.elector._clock.now() - died_s <= TERMS.lease_s + 0.3
+
+    for tenth in range(10):
+        in_virtual_time(story(0.2 * tenth))
+
+
+def test_where_the_lease_is_forbidden_a_replica_plans_alone_after_a_term_and_stops_when_another_has_it() -> None:
+    async def story() -> None:
+        store = LeaseStore()
+        replica, other = Replica("a", store), Replica("b", store)
+        replica.link.forbidden = True
+        replica.start()
+        await asyncio.sleep(14.9)
+        assert not replica.owns
+        await asyncio.sleep(2.6)
+        assert replica.owns
+        assert replica.elector.is_alone
+        await asyncio.sleep(200.0)
+        assert replica.owns, "each 403 prolongs it"
+        other.start()
+        await asyncio.sleep(5.0)
+        assert other.owns
+        replica.link.forbidden = False
+        await asyncio.sleep(36.1)  # its next try
+        assert owners([replica, other]) == ["b"]
+        assert not replica.elector.is_alone
+        for one in (replica, other):
+            await one.stop()
+
+    in_virtual_time(story())
+
+
+def test_where_the_lease_cannot_be_reached_nobody_plans_however_long() -> None:
+    """Others may reach it: only the API server's own word that the Lease is forbidden lets a replica plan without."""
+
+    async def story() -> None:
+        replica = Replica("a", LeaseStore())
+        replica.link.cut = True
+        replica.start()
+        for _ in range(600):
+            await asyncio.sleep(1.0)
+            assert not replica.owns
+        await replica.stop()
+
+    in_virtual_time(story())
+
+
+def test_a_replica_that_was_forbidden_the_lease_and_is_then_cut_off_plans_alone_for_a_retry_and_a_deadline() -> None:
+    async def story() -> None:
+        replica = Replica("a", LeaseStore())
+        replica.link.forbidden = True
+        replica.start()
+        await asyncio.sleep(30.0)
+        assert replica.owns
+        replica.link.cut = True
+        await asyncio.sleep(JITTER * FORBIDDEN_RETRY_S + TERMS.renew_deadline_s)
+        assert not replica.owns
+        await replica.stop()
+
+    in_virtual_time(story())
+
+
+def test_where_the_lease_is_forbidden_a_replica_that_hears_an_owner_goes_on_following_it() -> None:
+    async def story() -> None:
+        replica, hears = Replica("a", LeaseStore()), True
+        replica.elector._heard_s = lambda: replica.elector._clock.now() if hears else heard_s
+        heard_s = 0.0
+        replica.link.forbidden = True
+        replica.start()
+        for _ in range(300):
+            await asyncio.sleep(1.0)
+            assert not replica.owns
+        hears, heard_s = False, replica.elector._clock.now()
+        await asyncio.sleep(TERMS.lease_s - 0.1)
+        assert not replica.owns
+        await asyncio.sleep(JITTER * FORBIDDEN_RETRY_S + 0.2)
+        assert replica.owns
+        await replica.stop()
+
+    in_virtual_time(story())
 
 
 def test_a_stopped_owner_gives_the_lease_back_and_the_next_begins_at_its_next_try() -> None:
@@ -196,7 +296,7 @@ def test_a_stopped_owner_gives_the_lease_back_and_the_next_begins_at_its_next_tr
             assert loop.time() - stopped_s <= 2.5
             assert store.leases["l"]["spec"]["leaseTransitions"] == 1
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_candidate_that_starts_waits_a_whole_term_whatever_the_records_own_times_say() -> None:
@@ -213,7 +313,7 @@ def test_a_candidate_that_starts_waits_a_whole_term_whatever_the_records_own_tim
         assert owners([replica]) == ["new"]
         await replica.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_deleted_lease_is_respected_for_its_term_by_whoever_saw_it() -> None:
@@ -227,7 +327,7 @@ def test_a_deleted_lease_is_respected_for_its_term_by_whoever_saw_it() -> None:
             await asyncio.sleep(9.0)
             assert owners([first, second]) == ["second"]
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_an_owner_held_up_longer_than_its_deadline_knows_it_the_moment_it_looks() -> None:
@@ -249,7 +349,7 @@ def test_an_owner_held_up_longer_than_its_deadline_knows_it_the_moment_it_looks(
         task.cancel()
         await asyncio.wait([task])
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 def test_a_callback_that_fails_does_not_end_the_election() -> None:
@@ -265,7 +365,7 @@ def test_a_callback_that_fails_does_not_end_the_election() -> None:
         task.cancel()
         await asyncio.wait([task])
 
-    in_virtual_time(story)
+    in_virtual_time(story())
 
 
 async def test_over_http_two_replicas_elect_one_and_the_other_follows_when_it_is_cut_off() -> None:
@@ -293,7 +393,7 @@ async def test_over_http_two_replicas_elect_one_and_the_other_follows_when_it_is
         assert api.get(LEASES, "n", "l")["spec"]["holderIdentity"] == ""
 
 
-async def test_without_the_rule_nobody_owns_and_the_problem_names_it() -> None:
+async def test_without_the_rule_nobody_owns_for_a_term_and_the_problem_names_it() -> None:
     async with FakeKubeApi() as api, KubeClient(api.connection()) as client:
         denial = api.forbid("get", LEASES)
         elector = LeaseElector(client, "n", "l", "a", LoopClock(FAST), rng=random.Random(1))
@@ -339,4 +439,4 @@ def test_who_is_not_fit_leaves_a_free_lease_to_others_and_still_sees_whose_it_is
         assert newcomer.elector.is_owner
         await newcomer.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(story())

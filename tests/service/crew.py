@@ -25,7 +25,7 @@ from tests.fakes.model_server import ScriptedServer, text, vllm_page
 from tests.service.test_serve import free_port
 
 CHAT = ServiceId("default", "chat")
-FACTOR = 10.0  # a Lease of 15 s passes in 1.5 s
+FACTOR = 15.0  # a Lease of 15 s passes in 1 s
 ROLE = RoleSpec("", 1, 40, 4, "llama-3.1-70b/a100x4", 2048)
 SPEC = ServiceSpec(CHAT, (ROLE,), lead_time_prior_s=60.0, keep_warm_s=20.0)
 META = {"scalerAddress": "x:1"}

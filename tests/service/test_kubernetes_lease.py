@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc
-from structlog.testing import capture_logs
-
-from autoscaler.kube.resources import LEASES
 from tests.service.world import world
 
 
@@ -31,20 +27,6 @@ async def test_the_owner_is_killed_and_the_number_does_not_move() -> None:
         assert one.owners() == [other]
         assert all(isinstance(value, float) and value >= least for value in seen)
         assert {value for value in seen if isinstance(value, float)} <= {least, least + 1}
-
-
-async def test_without_the_rule_for_leases_nobody_plans_and_it_is_said_once() -> None:
-    async with world() as one:
-        one.fill(4)
-        one.api.forbid("", LEASES)
-        with capture_logs() as logs:
-            ours = await one.start("a", lease=True)
-            await one.clock.sleep(20.0)
-        assert await one.ask(ours) is grpc.StatusCode.UNAVAILABLE
-        assert "llm_autoscaler_lease_problem 1.0" in ours.service.metrics.render().decode()
-        said = [log for log in logs if "lease cannot be used" in str(log["event"])]
-        assert len(said) == 1
-        assert "coordination.k8s.io" in said[0]["reason"]
 
 
 async def test_two_replicas_rolled_one_after_the_other_answer_nothing_below() -> None:

@@ -216,6 +216,7 @@ class World:
                 self.clock,
                 rng=rng,
                 problem=wiring.metrics.lease_problem,
+                alone=wiring.metrics.plans_without_lease,
             )
             wiring = replace(wiring, ownership=election, address=address, release=election.release)
 
@@ -224,7 +225,7 @@ class World:
 
         service = Service(file or TargetsFile((), scrape_timeout_s=2.0 * FACTOR), wiring, web)
         if election is not None:
-            election.fit = service.fit
+            election.fit, election.heard_s = service.fit, service.heard_s
             election.start()
         await stack.enter_async_context(service)
         one = Replica(service, port, user, election, stack)

@@ -38,6 +38,12 @@ class Owner:
     def owner(self) -> str | None:
         return None
 
+    def look(self) -> None:
+        pass
+
+    def others_may_own(self) -> bool:
+        return False
+
 
 class Settable(LoopClock):
     """The loop's clock, and steps on demand."""

@@ -1,0 +1,59 @@
+"""How the suite is spread over two cores, and what a run tells of the end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from _pytest.reports import BaseReport
+from _pytest.terminal import TerminalReporter
+
+from tests.e2e.binaries import find
+
+HERE = Path(__file__).parent
+# What one worker does, by folder; all other tests go where there is room. Half of the time is that of tests against clocks
+# that run 10 to 50 times as fast as the real one: a loop that is held up for 0.1 s there has lost seconds, so no two of
+# them run side by side, whatever processes and threads they start.
+TOGETHER = {
+    "control": "real time",
+    "kube": "real time",
+    "service": "real time",
+    "backtest": "compiled",  # else both workers compile the simulator in a clean clone, 30 s each
+    "loadtests": "compiled",
+    "simulation": "compiled",
+    "e2e": "e2e",  # one control plane
+}
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two for the whole suite; none where files or tests are named: that starts faster, and prints as it goes."""
+    whole = not set(config.args) - {str(HERE), *config.getini("testpaths")}
+    return 2 if whole and len(os.sched_getaffinity(0)) > 1 else 0
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(TOGETHER[folder]))
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Say why nothing ran end to end, or what was measured. Not in e2e/conftest.py: workers alone load that."""
+    reports = list(_end_to_end(terminalreporter))
+    found = find(os.environ)
+    if reports and isinstance(found, str):
+        terminalreporter.write_line(f"tests/e2e skipped: {found}")
+    for report in reports:
+        for name, value in report.user_properties if not report.skipped else ():
+            terminalreporter.write_line(f"{report.head_line}: {name} = {value}")
+
+
+def _end_to_end(terminalreporter: TerminalReporter) -> Iterator[BaseReport]:
+    for outcome in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if "e2e" in Path(report.fspath).parts:
+                yield report
