@@ -13,9 +13,9 @@ from _pytest.terminal import TerminalReporter
 from tests.e2e.binaries import find
 
 HERE = Path(__file__).parent
-# What one worker does, by folder; all other tests go where there is room. Half of the time is that of tests against clocks
-# that run 10 to 50 times as fast as the real one: a loop that is held up for 0.1 s there has lost seconds, so no two of
-# them run side by side, whatever processes and threads they start.
+# What one worker does, by folder; all other tests go where there is room. Half of the time is that of tests by clocks
+# that run 10 to 50 times as fast as the real one: a loop that is held up for 0.1 s there has lost seconds, so no two
+# of them run side by side, whatever processes and threads they start.
 TOGETHER = {
     "control": "real time",
     "kube": "real time",
