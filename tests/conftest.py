@@ -40,7 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer | None) -> 
     return ByFolder(config, log)
 
 
-class ByFolder(LoadScopeScheduling):  # type: ignore[misc] -- it has no types
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """What is to be together goes to one worker, the largest of it first, then test by test."""
 
     def _split_scope(self, nodeid: str) -> str:
