@@ -24,12 +24,35 @@ _MOST_SLOTS = round(max(rule.window_s for rule in RULES) / SLOT_S)
 
 
 @dataclass(slots=True)
+class Record:
+    """What the slots of the record say to each rule; worked out anew when a slot is added or the mix is."""
+
+    slot_from_s: float | None = None
+    fitted_at_s: float | None = None
+    means_rps: list[float] = field(default_factory=lambda: [0.0] * len(RULES))
+    heavier: list[float] = field(default_factory=lambda: [1.0] * len(RULES))  # work of a request then, in those of now
+
+    def take(self, demand: Demand, fitted: Fitted) -> None:
+        """Take the record as it is."""
+        if (demand.from_s, fitted.at_s) == (self.slot_from_s, self.fitted_at_s):
+            return
+        self.slot_from_s, self.fitted_at_s = demand.from_s, fitted.at_s
+        requests, work = _sums(demand, fitted)
+        for place, rule in enumerate(RULES):
+            slots = min(len(requests), max(1, round(rule.window_s / SLOT_S)))
+            total = float(requests[slots - 1]) if slots else 0.0
+            self.means_rps[place] = total / slots if slots else 0.0
+            self.heavier[place] = float(work[slots - 1]) / total if total > 0.0 else 1.0
+
+
+@dataclass(slots=True)
 class Expecting:
     """Rates by rule, requests of today's work per second, and the largest that each would still keep replicas for."""
 
     rates_rps: list[float] = field(default_factory=lambda: [0.0] * len(RULES))
     peaks_rps: list[float] = field(default_factory=lambda: [0.0] * len(RULES))
     past: list[SlidingMax] = field(default_factory=lambda: [SlidingMax() for _ in RULES])
+    record: Record = field(default_factory=Record)
 
     def take(
         self, arrivals: Window, demand: Demand, fitted: Fitted, held_rps: float | None, lead_s: float, now: float
@@ -40,14 +63,11 @@ class Expecting:
             span_s: arrived / max(covered_s, LEAST_COVERED_S) if covered_s > 0.0 else 0.0
             for span_s, (covered_s, arrived) in zip(_SPANS_S, arrivals.spans(now, _SPANS_S), strict=True)
         }
-        requests, work_s = _record(demand, fitted)
+        self.record.take(demand, fitted)
         for place, rule in enumerate(RULES):
-            slots = min(len(requests), max(1, round(rule.window_s / SLOT_S)))
-            mean_rps = means.get(rule.window_s, means[SHORT_S])
-            if slots and rule.window_s > BY_SLOTS_S:
-                mean_rps = float(requests[slots - 1]) / slots
-            if slots and requests[slots - 1] > 0.0:
-                mean_rps *= float(work_s[slots - 1] / requests[slots - 1])
+            by_slots = rule.window_s > BY_SLOTS_S and len(demand.rates_rps) > 0
+            mean_rps = self.record.means_rps[place] if by_slots else means.get(rule.window_s, means[SHORT_S])
+            mean_rps *= self.record.heavier[place]
             self.rates_rps[place] = _followed(rule, mean_rps, means[SHORT_S]) if held_rps is None else held_rps
             self.peaks_rps[place] = self.past[place].push(now, self.rates_rps[place], rule.kept_s(lead_s))
 
@@ -56,7 +76,7 @@ def _followed(rule: Rule, mean_rps: float, lately_rps: float) -> float:
     return lately_rps if lately_rps > rule.surge * mean_rps else mean_rps
 
 
-def _record(demand: Demand, fitted: Fitted) -> tuple[Floats, Floats]:
+def _sums(demand: Demand, fitted: Fitted) -> tuple[Floats, Floats]:
     """Sums over the last slots, the newest first: requests per second, and as many of today's work."""
     rates, prompts, outputs = (
         np.array(one[-_MOST_SLOTS:])[::-1] for one in (demand.rates_rps, demand.prompts, demand.outputs)
