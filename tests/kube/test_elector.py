@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,56 +14,16 @@ from hypothesis import strategies as st
 from autoscaler.clock import LoopClock
 from autoscaler.core.errors import ConfigError
 from autoscaler.kube.client import KubeClient
-from autoscaler.kube.elector import FORBIDDEN_RETRY_S, JITTER, LeaseElector, owner_identity
+from autoscaler.kube.elector import LeaseElector, owner_identity
 from autoscaler.kube.lease import LeaseTerms
 from autoscaler.kube.resources import LEASES
 from tests.fakes.kube_api import FakeKubeApi
 from tests.fakes.lease_network import LeaseStore, Link
 from tests.fakes.virtual_time import in_virtual_time
-from tests.kube.cluster import FAST, until
+from tests.kube.cluster import until
+from tests.kube.electors import Replica, owners
 
 TERMS = LeaseTerms()
-
-
-class Replica:
-    """An elector with its own clock and its own way to the store."""
-
-    def __init__(self, name: str, store: LeaseStore, *, speed: float = 1.0, delay_s: float = 0.0, loss: float = 0.0):
-        self.link = Link(store, random.Random(name), delay_s, loss)
-        self.said: list[str] = []
-        self.when_it_begins: Callable[[], None] = lambda: None
-        self.elector = LeaseElector(
-            self.link,
-            "n",
-            "l",
-            name,
-            LoopClock(speed),
-            rng=random.Random(name),
-            on_started=self._began,
-            on_stopped=lambda: self.said.append("stopped"),
-        )
-        self.task: asyncio.Task[None] | None = None
-
-    def _began(self) -> None:
-        self.said.append("started")
-        self.when_it_begins()
-
-    def start(self) -> None:
-        self.task = asyncio.create_task(self.elector.run())
-
-    async def stop(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.wait([self.task])
-            self.task = None
-
-    @property
-    def owns(self) -> bool:
-        return self.elector.is_owner
-
-
-def owners(replicas: list[Replica]) -> list[str]:
-    return [replica.elector.identity for replica in replicas if replica.owns]
 
 
 @asynccontextmanager
@@ -206,82 +166,6 @@ def test_a_candidate_that_loses_the_owners_stream_looks_at_once_and_owns_one_ter
         in_virtual_time(story(0.2 * tenth))
 
 
-def test_where_the_lease_is_forbidden_a_replica_plans_alone_after_a_term_and_stops_when_another_has_it() -> None:
-    async def story() -> None:
-        store = LeaseStore()
-        replica, other = Replica("a", store), Replica("b", store)
-        replica.link.forbidden = True
-        replica.start()
-        await asyncio.sleep(14.9)
-        assert not replica.owns
-        await asyncio.sleep(2.6)
-        assert replica.owns
-        assert replica.elector.is_alone
-        await asyncio.sleep(200.0)
-        assert replica.owns, "each 403 prolongs it"
-        other.start()
-        await asyncio.sleep(5.0)
-        assert other.owns
-        replica.link.forbidden = False
-        await asyncio.sleep(36.1)  # its next try
-        assert owners([replica, other]) == ["b"]
-        assert not replica.elector.is_alone
-        for one in (replica, other):
-            await one.stop()
-
-    in_virtual_time(story())
-
-
-def test_where_the_lease_cannot_be_reached_nobody_plans_however_long() -> None:
-    """Others may reach it: only the API server's own word that the Lease is forbidden lets a replica plan without."""
-
-    async def story() -> None:
-        replica = Replica("a", LeaseStore())
-        replica.link.cut = True
-        replica.start()
-        for _ in range(600):
-            await asyncio.sleep(1.0)
-            assert not replica.owns
-        await replica.stop()
-
-    in_virtual_time(story())
-
-
-def test_a_replica_that_was_forbidden_the_lease_and_is_then_cut_off_plans_alone_for_a_retry_and_a_deadline() -> None:
-    async def story() -> None:
-        replica = Replica("a", LeaseStore())
-        replica.link.forbidden = True
-        replica.start()
-        await asyncio.sleep(30.0)
-        assert replica.owns
-        replica.link.cut = True
-        await asyncio.sleep(JITTER * FORBIDDEN_RETRY_S + TERMS.renew_deadline_s)
-        assert not replica.owns
-        await replica.stop()
-
-    in_virtual_time(story())
-
-
-def test_where_the_lease_is_forbidden_a_replica_that_hears_an_owner_goes_on_following_it() -> None:
-    async def story() -> None:
-        replica, hears = Replica("a", LeaseStore()), True
-        replica.elector._heard_s = lambda: replica.elector._clock.now() if hears else heard_s
-        heard_s = 0.0
-        replica.link.forbidden = True
-        replica.start()
-        for _ in range(300):
-            await asyncio.sleep(1.0)
-            assert not replica.owns
-        hears, heard_s = False, replica.elector._clock.now()
-        await asyncio.sleep(TERMS.lease_s - 0.1)
-        assert not replica.owns
-        await asyncio.sleep(JITTER * FORBIDDEN_RETRY_S + 0.2)
-        assert replica.owns
-        await replica.stop()
-
-    in_virtual_time(story())
-
-
 def test_a_stopped_owner_gives_the_lease_back_and_the_next_begins_at_its_next_try() -> None:
     async def story() -> None:
         loop = asyncio.get_running_loop()
@@ -391,21 +275,6 @@ async def test_over_http_two_replicas_elect_one_and_the_other_follows_when_it_is
             task.cancel()
         await asyncio.wait(tasks)
         assert api.get(LEASES, "n", "l")["spec"]["holderIdentity"] == ""
-
-
-async def test_without_the_rule_nobody_owns_for_a_term_and_the_problem_names_it() -> None:
-    async with FakeKubeApi() as api, KubeClient(api.connection()) as client:
-        denial = api.forbid("get", LEASES)
-        elector = LeaseElector(client, "n", "l", "a", LoopClock(FAST), rng=random.Random(1))
-        task = asyncio.create_task(elector.run())
-        await until(lambda: elector.problem is not None)
-        assert 'resources: ["leases"], verbs: ["get"]' in str(elector.problem)
-        assert not elector.is_owner
-        api.permit(denial)
-        await until(lambda: elector.is_owner)
-        assert elector.problem is None
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def test_every_process_has_its_own_identity_also_in_the_same_pod() -> None:
