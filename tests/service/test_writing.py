@@ -132,7 +132,7 @@ async def test_the_emptiest_pods_are_priced_when_a_decrease_is_decided_and_the_p
         await asks(one, ours, 5)
         assert writes(one) == []
         # What serves on first sight is kept until it was watched for its while: then two are to go.
-        await one.until(lambda: written(ours, "podDeletionCost") == 2, "written", within_s=300.0)
+        await one.until(lambda: written(ours, "podDeletionCost") == 2, "written", within_s=500.0)
         prices = priced(one)
         assert prices.keys() == {"chat-1", "chat-3"}
         assert all(notes[MARK] == notes[POD_DELETION_COST] for notes in prices.values())
