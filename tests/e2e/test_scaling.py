@@ -12,6 +12,7 @@ from tests.e2e.waiting import until
 from tests.e2e.world import World, load
 
 LOAD_S = 45.0
+LANDS_S = 60.0 + 300.0  # for five minutes after it was first seen nothing of a service is taken away
 
 
 async def test_load_takes_a_deployment_from_zero_to_n_and_its_end_back_to_zero_without_a_lost_request(
@@ -75,7 +76,9 @@ async def test_every_count_asked_for_is_reached_exactly_and_in_one_step(one: Wor
     since_s: list[float] = []
     for n in asked:
         since_s.append(one.clock.now())
-        await until(f"{n} replicas: {chat.counts()}", partial(_lands, one, serve, chat, n), 60 + 4 * one.hpa_sync_s)
+        await until(
+            f"{n} replicas: {chat.counts()}", partial(_lands, one, serve, chat, n), LANDS_S + 4 * one.hpa_sync_s
+        )
     assert chat.counts() == asked, "a count between two that were asked for"
     assert all(step.by == "kube-controller-manager" for step in chat.steps)
     # Read at the end only: it takes seconds, in which the emulated servers of this process would answer nobody.
@@ -114,7 +117,7 @@ async def test_every_count_from_one_to_thirty_is_reached_exactly_up_down_and_by_
         for n in asked[name]:
             chat = followed[name]
             await until(
-                f"{name} at {n}: {chat.counts()}", partial(_lands, one, serve, chat, n), 60 + 4 * one.hpa_sync_s
+                f"{name} at {n}: {chat.counts()}", partial(_lands, one, serve, chat, n), LANDS_S + 4 * one.hpa_sync_s
             )
 
     async with asyncio.TaskGroup() as group:
