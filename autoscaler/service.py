@@ -104,7 +104,7 @@ class Service:
         self.metrics = wiring.metrics
         self.board = Board()
         # Jitter of retries and repeats: nothing secret.
-        self._rng = random.Random(wiring.seed)  # noqa: S311
+        self._rng = random.Random(wiring.seed)  # noqa: S311 -- see above
         self._cluster = _cluster(wiring, self._rng)
         sources = [source.name for source in file.wake_sources]
         self._found = (

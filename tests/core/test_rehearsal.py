@@ -49,10 +49,11 @@ def test_a_steady_rate_below_what_replicas_clear_misses_nothing_and_above_it_eve
 def test_bursts_within_minutes_fill_the_queue_long_before_the_mean_rate_is_what_a_fleet_clears() -> None:
     # Static fleets under Azure 2024 conversation missed 7 % at 0.88 of what they clear; the closed form said none.
     rng = np.random.default_rng(1)
-    rough = load([float(rate) for rate in 36.0 * rng.gamma(30.0, 1.0 / 30.0, 400)], cv2=1.0)
+    # A quarter from slot to slot: what 18 % of counted bursts were taken for when sizes were added to them once more.
+    rough = load([float(rate) for rate in 36.0 * rng.gamma(15.0, 1.0 / 15.0, 400)], cv2=1.0)
     steady = load([36.0] * 400)
     assert at(steady, 3.65)[0] == 1.0
-    assert at(rough, 3.65)[0] < 0.99
+    assert at(rough, 3.65)[0] < 0.97
 
 
 def test_sizes_that_vary_add_to_the_spread_of_a_slot() -> None:
