@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from autoscaler.core.records import (
 )
 from autoscaler.exposition import Page, normal
 from autoscaler.modelservers import read_sample
+from autoscaler.warm.prometheus_api import Series
+from autoscaler.warm.replay import interval_s, samples_of
 from autoscaler.warm.series import pods_of
 from autoscaler.warm.warming import WarmStart, Where
 from tests.backtest.fake_prometheus import FakePrometheus, Stored
@@ -236,8 +239,6 @@ async def test_answers_stay_small_whatever_the_number_of_replicas() -> None:
 
 
 def test_pods_of_a_workload_are_its_own_and_not_those_of_a_longer_name() -> None:
-    import re  # noqa: PLC0415
-
     pattern = pods_of("models", "chat").split('pod=~"')[1].rstrip('"').replace("\\\\", "\\")
     for pod in ("chat-6d9f7c5b8-x2x4z", "chat-0", "chat-12"):
         assert re.fullmatch(pattern, pod)
@@ -247,9 +248,6 @@ def test_pods_of_a_workload_are_its_own_and_not_those_of_a_longer_name() -> None
 
 
 def test_samples_carry_the_time_of_their_scrape() -> None:
-    from autoscaler.warm.prometheus_api import Series  # noqa: PLC0415
-    from autoscaler.warm.replay import interval_s, samples_of  # noqa: PLC0415
-
     rows = [
         Series({"__name__": "vllm:num_requests_running", "pod": pod}, [(T0 + 7.25 + 30 * n, 1.0 * n) for n in range(3)])
         for pod in ("a", "b")
