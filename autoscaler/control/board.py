@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from autoscaler.core.records import Decision, Mode, Observation, Reason, RoleObservation, ServiceId, TargetId
+from autoscaler.watching import Watchers
 
 # A decision older than this many periods is not trusted as it stands: its number is held instead.
 STALE_AFTER_PERIODS = 3.0
@@ -44,7 +45,7 @@ class Board:
 
     def __init__(self) -> None:
         self._entries: dict[ServiceId, Standing] = {}
-        self._watchers: dict[ServiceId, set[asyncio.Event]] = {}
+        self._watchers = Watchers()
 
     def publish(self, observation: Observation, decision: Decision, took_s: float) -> None:  # noqa: ARG002
         """Take one decision and wake those who watch its service."""
@@ -64,8 +65,7 @@ class Board:
     def _stand(self, standing: Standing) -> None:
         service = standing.decision.service
         self._entries[service] = standing
-        for event in self._watchers.get(service, ()):
-            event.set()
+        self._watchers.tell(service)
 
     def standing(self, service: ServiceId) -> Standing | None:
         """What stands for a service, None before the first decision."""
@@ -101,18 +101,9 @@ class Board:
         # A confident zero stays a zero: nothing was there and nothing was asked for when the loop stopped.
         return Answer(target, decision.at_s, mode, decision.active or held > 0, held, (stale, *reasons))
 
-    @contextmanager
-    def watch(self, service: ServiceId) -> Iterator[asyncio.Event]:
+    def watch(self, service: ServiceId) -> AbstractContextManager[asyncio.Event]:
         """An event that is set at every new decision of the service; the watcher clears it."""
-        event = asyncio.Event()
-        watchers = self._watchers.setdefault(service, set())
-        watchers.add(event)
-        try:
-            yield event
-        finally:
-            watchers.discard(event)
-            if not watchers:
-                self._watchers.pop(service, None)
+        return self._watchers.watch(service)
 
 
 def _present(role: RoleObservation, former: Standing | None) -> int:

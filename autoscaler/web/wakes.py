@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 
 from autoscaler.core.records import ServiceId, Wake
 from autoscaler.ports import StateStore
+from autoscaler.watching import Watchers
 
 MOST_REPLICAS = 1000
 MOST_TTL_S = 86_400.0
@@ -25,7 +26,7 @@ class Wakes:
         self._admit = admit  # where a wish goes that the API takes, if not here
         self._store = store
         self._wakes: dict[ServiceId, tuple[Wake, ...]] = {}
-        self._watchers: dict[ServiceId, set[asyncio.Event]] = {}
+        self._watchers = Watchers()
         self._unkept: set[ServiceId] = set()  # changed since they were written
 
     async def load(self, now: float) -> None:
@@ -53,8 +54,7 @@ class Wakes:
         if kept or service in self._wakes:
             self._wakes[service] = kept
             self._unkept.add(service)
-        for event in self._watchers.get(service, ()):
-            event.set()
+        self._watchers.tell(service)
 
     async def keep(self, service: ServiceId) -> None:
         """Write the wishes of a service into the store."""
@@ -76,15 +76,6 @@ class Wakes:
             self._wakes.pop(service, None)
         return live
 
-    @contextmanager
-    def watch(self, service: ServiceId) -> Iterator[asyncio.Event]:
+    def watch(self, service: ServiceId) -> AbstractContextManager[asyncio.Event]:
         """An event that is set when wishes of the service come in; the watcher clears it."""
-        event = asyncio.Event()
-        watchers = self._watchers.setdefault(service, set())
-        watchers.add(event)
-        try:
-            yield event
-        finally:
-            watchers.discard(event)
-            if not watchers:
-                self._watchers.pop(service, None)
+        return self._watchers.watch(service)
