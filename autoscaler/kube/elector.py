@@ -1,4 +1,4 @@
-"""One owner among our replicas, by a Lease: client-go's semantics on a clock that only moves forward.
+"""One owner among our replicas, by a Lease: client-go's semantics on a clock that only moves forward, less patient.
 
 The law: a replica that cannot renew stops owning before another may begin. `is_owner` is worked out from the clock
 whenever it is asked, so an event loop that was held up cannot make it a lie. (A Lease object deleted by hand lets a
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 # client-go's JitterFactor: candidates do not ask in step.
 JITTER = 1.2
-# Within so much (times JITTER - 1) after the end of a term its candidates ask: 0.2 s, where an attempt takes 0.01 s.
+# Within so much (times JITTER - 1) after the Lease is free its candidates ask: 0.2 s, where an attempt takes 0.01 s.
 SPREAD_S = 1.0
 # Where a rule is missing, asking more often does not bring it.
 FORBIDDEN_RETRY_S = 30.0
@@ -218,8 +218,8 @@ class LeaseElector:
             pause_s, seen = self.terms.retry_s * jitter, self._observed
             if seen is None or seen.free(now):
                 return pause_s
-            # Not beyond the end of another's term, plus what keeps candidates out of step.
-            return min(pause_s, seen.since_s + seen.record.lease_s - now + SPREAD_S * (jitter - 1.0))
+            # Not beyond the moment it is free, plus what keeps candidates out of step.
+            return min(pause_s, seen.ends_s - now + SPREAD_S * (jitter - 1.0))
         # Not beyond the deadline, so that `on_stopped` comes in time also when nothing answers.
         ends_s = self._renewed_s + self.terms.renew_deadline_s - self._clock.now()
         return max(0.01, min(self.terms.retry_s, ends_s))

@@ -15,7 +15,7 @@ from autoscaler.clock import LoopClock
 from autoscaler.core.errors import ConfigError
 from autoscaler.kube.client import KubeClient
 from autoscaler.kube.elector import LeaseElector, owner_identity
-from autoscaler.kube.lease import LeaseTerms
+from autoscaler.kube.lease import PATIENCE, LeaseTerms
 from autoscaler.kube.resources import LEASES
 from tests.fakes.kube_api import FakeKubeApi
 from tests.fakes.lease_network import LeaseStore, Link
@@ -42,12 +42,12 @@ async def two(store: LeaseStore | None = None) -> AsyncIterator[tuple[Replica, R
         await second.stop()
 
 
-@given(seed=st.integers(0, 2**32), speeds=st.lists(st.floats(0.87, 1.13), min_size=2, max_size=3), data=st.data())
+@given(seed=st.integers(0, 2**32), speeds=st.lists(st.floats(0.92, 1.08), min_size=2, max_size=3), data=st.data())
 @settings(max_examples=30, deadline=None)
 def test_never_two_owners_whatever_is_lost_cut_delayed_or_deleted_and_one_soon_after_it_ends(
     seed: int, speeds: list[float], data: st.DataObject
 ) -> None:
-    """Speeds differ by up to 1.13 / 0.87 = 1.3 of the 1.5 that the terms allow."""
+    """Speeds differ by up to 1.08 / 0.92 = 1.17 of the 1.2 that the terms allow."""
     loss = data.draw(st.sampled_from([0.0, 0.2, 0.6]))
     delay_s = data.draw(st.sampled_from([0.01, 1.0, 4.0]))
     steps = data.draw(
@@ -102,7 +102,7 @@ def test_never_two_owners_whatever_is_lost_cut_delayed_or_deleted_and_one_soon_a
             if replica.task is None:
                 replica.start()
         slowest = min(speeds)
-        # What still is on its way (4 s), a whole term seen anew, one request that hangs (5 s), two tries.
+        # What still is on its way (4 s), a term seen anew, one request that hangs (5 s), two tries.
         await pass_time(loop.time() + 4.0 + (TERMS.lease_s + TERMS.renew_deadline_s / 2 + 2 * 2.4) / slowest)
         assert doubles == []
         assert len(owners(replicas)) == 1
@@ -129,30 +129,35 @@ def test_an_owner_that_is_cut_off_stops_before_another_begins_and_says_so_in_tim
                 await asyncio.sleep(0.05)
             began_s = loop.time() - cut_s
         assert 8.0 <= stopped_s <= 10.1  # the last renewal was sent up to 2 s before the cut
-        assert 13.0 <= began_s <= 15.0 + 2.6  # a whole term after it was seen, which is at most 2.4 s after it was sent
+        assert 10.0 <= began_s <= 15.0  # 12 s after it was seen, which is at most 2.4 s after it was sent
 
     in_virtual_time(story())
 
 
-def test_a_candidate_asks_at_the_end_of_the_owners_term_and_not_up_to_a_retry_later() -> None:
-    """Ten owners killed at ten moments between two renewals: one term after the candidate saw the last, and 0.25 s."""
+def test_whatever_the_owner_died_of_a_candidate_owns_within_one_term_of_it() -> None:
+    """Ten owners cut off at ten moments between two renewals: 12 s after the last was seen, and 0.25 s.
+
+    With a whole term of patience it was up to 17 s: the last renewal is seen up to 2.4 s late.
+    """
 
     async def story(after_s: float) -> None:
         async with two() as (first, second):
             await asyncio.sleep(after_s)
-            first.link.cut = True
+            first.link.cut, died_s = True, second.elector._clock.now()
             await asyncio.sleep(3.0)  # the last renewal was seen
             last = second.elector._observed
             assert last is not None
             while not second.owns:
                 await asyncio.sleep(0.01)
-            assert TERMS.lease_s <= second.elector._clock.now() - last.since_s <= TERMS.lease_s + 0.25
+            patience_s = PATIENCE * TERMS.lease_s
+            assert patience_s <= second.elector._clock.now() - last.since_s <= patience_s + 0.25
+            assert second.elector._clock.now() - died_s < TERMS.lease_s
 
     for tenth in range(10):
         in_virtual_time(story(0.2 * tenth))
 
 
-def test_a_candidate_that_loses_the_owners_stream_looks_at_once_and_owns_one_term_after_the_owner_died() -> None:
+def test_a_candidate_that_loses_the_owners_stream_looks_at_once_and_owns_12_s_after_the_owner_died() -> None:
     async def story(after_s: float) -> None:
         async with two() as (first, second):
             await asyncio.sleep(after_s)
@@ -160,7 +165,7 @@ def test_a_candidate_that_loses_the_owners_stream_looks_at_once_and_owns_one_ter
             second.elector.look()
             while not second.owns:
                 await asyncio.sleep(0.01)
-            assert second.elector._clock.now() - died_s <= TERMS.lease_s + 0.3
+            assert second.elector._clock.now() - died_s <= PATIENCE * TERMS.lease_s + 0.3
 
     for tenth in range(10):
         in_virtual_time(story(0.2 * tenth))
@@ -183,14 +188,14 @@ def test_a_stopped_owner_gives_the_lease_back_and_the_next_begins_at_its_next_tr
     in_virtual_time(story())
 
 
-def test_a_candidate_that_starts_waits_a_whole_term_whatever_the_records_own_times_say() -> None:
+def test_a_candidate_that_starts_waits_12_s_whatever_the_records_own_times_say() -> None:
     async def story() -> None:
         store = LeaseStore()
         spec = {"holderIdentity": "gone", "leaseDurationSeconds": 15, "renewTime": "2001-01-01T00:00:00.000000Z"}
         store.write("l", {"metadata": {"name": "l"}, "spec": spec}, new=True)
         replica = Replica("new", store)
         replica.start()
-        await asyncio.sleep(14.9)
+        await asyncio.sleep(11.9)
         assert owners([replica]) == []
         assert replica.elector.owner == "gone"
         await asyncio.sleep(2.6)
@@ -284,8 +289,8 @@ def test_every_process_has_its_own_identity_also_in_the_same_pod() -> None:
 
 
 def test_terms_that_would_allow_two_owners_are_refused() -> None:
-    with pytest.raises(ConfigError, match="lease longer than the renew deadline"):
-        LeaseTerms(lease_s=10.0, renew_deadline_s=10.0)
+    with pytest.raises(ConfigError, match="80% of the lease longer than the renew deadline"):
+        LeaseTerms(lease_s=12.0, renew_deadline_s=10.0)
 
 
 def test_who_is_not_fit_leaves_a_free_lease_to_others_and_still_sees_whose_it_is() -> None:
