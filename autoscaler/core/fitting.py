@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from autoscaler.core.capacity import Curve, Mix, curve
 from autoscaler.core.priors import Limits, StepModel, prior
 from autoscaler.core.records import Objective, RoleSpec
-from autoscaler.core.sizes import Sizes, lognormal
+from autoscaler.core.sizes import LONG, Sizes, lognormal
 from autoscaler.core.tracking import Tick, Tracked
 
 ASSUMED_PROMPT, ASSUMED_OUTPUT = (
@@ -26,7 +26,7 @@ ENOUGH_SIZES = 12000.0  # requests: their mean is then known within 1 %, and a l
 LEAST_SPAN_S = 150.0
 FILLING = 0.8  # share of what began that still runs, beyond which outputs are not read
 GRID = 0.01
-SHARES_GRID = 3  # digits
+SHARES_GRID = 4  # digits
 LEAST_TOKENS = 50.0  # times between tokens, before they tell a step's length
 # Prompts are counted when they end, steps while they last: within a second or two the one is there without the other,
 # and a wake-up taught a base of twice the true one.
@@ -41,7 +41,9 @@ def _grid(value: float) -> float:
 
 @functools.lru_cache(maxsize=64)
 def _grid_sizes(sizes: Sizes) -> Sizes:
-    return Sizes(tuple(_grid(t) for t in sizes.tokens), tuple(round(s, SHARES_GRID) for s in sizes.shares))
+    shares = [round(share, SHARES_GRID) for share in sizes.shares]
+    total = sum(shares)
+    return Sizes(tuple(_grid(t) for t in sizes.tokens), tuple(share / total for share in shares))
 
 
 def mix_of(tracked: Tracked, now: float, role: str, rate_rps: float = 0.0) -> tuple[Mix, bool]:
@@ -59,8 +61,9 @@ def mix_of(tracked: Tracked, now: float, role: str, rate_rps: float = 0.0) -> tu
     held = None
     if tracked.running_s > 1.0 and tracked.held_s > 0.0 and not assumed:
         held = _grid(max(0.25 * prompt_mean, tracked.held_s / tracked.running_s))
-    prompts = _grid_sizes(tracked.learned.shapes.prompts.sizes(prompt_mean) or lognormal(prompt_mean, ASSUMED_CV2))
-    outputs = _grid_sizes(tracked.learned.shapes.outputs.sizes(output_mean) or lognormal(output_mean, ASSUMED_CV2))
+    shapes = tracked.learned.shapes
+    prompts = _grid_sizes(shapes.prompts.sizes(prompt_mean, LONG) or lognormal(prompt_mean, ASSUMED_CV2))
+    outputs = _grid_sizes(shapes.outputs.sizes(output_mean) or lognormal(output_mean, ASSUMED_CV2))
     if role == "prefill":
         return Mix(prompts, Sizes((1.0,), (1.0,)), cached_share), assumed
     if role == "decode":

@@ -20,8 +20,8 @@ STRAY = 3.0  # steps that may lie above the limit that is read off
 
 
 @functools.lru_cache(maxsize=64)
-def _sizes(bounds: tuple[float, ...], counts: tuple[float, ...], mean: float) -> Sizes | None:
-    return from_buckets((*bounds, math.inf), tuple(max(0.0, count) for count in counts), mean)
+def _sizes(bounds: tuple[float, ...], counts: tuple[float, ...], mean: float, long: float) -> Sizes | None:
+    return from_buckets((*bounds, math.inf), tuple(max(0.0, count) for count in counts), mean, long=long)
 
 
 @dataclass(slots=True)
@@ -44,11 +44,11 @@ class Shape:
         for place in range(len(new)):
             self.counts[place] = self.counts[place] * factor + new[place] - (new[place - 1] if place else 0.0)
 
-    def sizes(self, mean: float) -> Sizes | None:
+    def sizes(self, mean: float, long: float = math.inf) -> Sizes | None:
         """The distribution stretched to a mean; None while too few are known."""
         if sum(self.counts) < LEAST:
             return None
-        return _sizes(self.bounds, tuple(self.counts), mean)
+        return _sizes(self.bounds, tuple(self.counts), mean, long)
 
 
 @dataclass(slots=True)

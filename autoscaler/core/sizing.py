@@ -19,10 +19,12 @@ from autoscaler.core.expecting import Expecting
 from autoscaler.core.fitting import Fitted, fit, learn_speed
 from autoscaler.core.headroom import Headroom
 from autoscaler.core.keeping import Keeping, count
+from autoscaler.core.proving import STEP, Proof
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
 from autoscaler.core.rehearsal import tpot_share
 from autoscaler.core.tracking import Tick, Tracked
 from autoscaler.core.trials import BEST_SHORT, Aim, Trials, Yard
+from autoscaler.core.worth import knee
 
 REACT_S = 15.0  # the HPA's sync: what a decision waits for
 CLEAR_S = 10.0  # a backlog is worked off within this time
@@ -59,6 +61,7 @@ class RoleState:
     advice: Advice | None = None
     expecting: Expecting = field(default_factory=Expecting)
     keeping: Keeping = field(default_factory=Keeping)
+    proof: Proof = field(default_factory=Proof)
     last_replicas: int = 0
     decided_at_s: float | None = None
     settled_at_s: float = 0.0  # until then nothing is taken away: what was not seen reads like quiet
@@ -95,9 +98,12 @@ def _learn_headroom(
     # What was held reached servers at once: a minute of it made a fleet look a third faster than it was.
     if tick.blind or not serving or waking:
         state.headroom.drop()
+        state.proof.drop()
         return
     state.headroom.note(max(0.0, tick.arrived), tick.seconds, tick_s)
+    state.proof.note(max(0.0, tick.arrived), tick.seconds, tick_s)
     if misses is not None:
+        state.proof.judge(misses.requests, misses.either, 1.0 - objective.attainment)
         state.headroom.learn(one, objective.ttft_s, misses, waiting=tick.waiting > serving)
 
 
@@ -208,7 +214,8 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
     fitted, one, carried = known.fitted, known.one, state.headroom.carried
     # Some requests miss on any fleet, as a prompt longer than the limit allows: replicas do not help those.
     reachable = min(objective.attainment, float(one.shares[0]) - BEST_SHORT)
-    base_rps = min(one.rate(reachable) * carried.each, one.clearing_rps * carried.first)
+    worth_rps = math.exp(knee(np.log(one.rates_rps), one.shares, 1.0 - objective.attainment))
+    base_rps = min(max(worth_rps, one.rate(reachable)) * carried.each, one.clearing_rps * carried.first)
     yard = Yard(
         one,
         carried,
@@ -308,6 +315,11 @@ def _kept(
         text = f"pages were dark or began anew: {state.last_replicas} are kept for {left_s:.0f} s more"
         reasons.append(Reason("settling", text, (("kept", float(state.last_replicas)),)))
         return state.last_replicas
+    least = state.proof.least(state.rate_rps, most, state.last_replicas, now)
+    if least > most:
+        text = f"{most} would each carry more than {STEP:g} times what any page has proven: {least} first"
+        reasons.append(Reason("unproven", text, (("kept", float(least)), ("proven_rps", state.proof.each_rps or 0.0))))
+        return least
     if most > wanted:
         text = f"{most} were wanted within the last {keep_s:.0f} s, for which a surplus replica is kept"
         reasons.append(Reason("break_even", text, (("kept", float(most)), ("break_even_s", keep_s))))

@@ -14,6 +14,7 @@ import numpy as np
 from autoscaler.core.capacity import Curve
 from autoscaler.core.demand import SLOT_S, Demand, Floats
 from autoscaler.core.rehearsal import AIMS, NEVER, Carried, Rule, load_of, rehearse
+from autoscaler.core.worth import knee
 
 # The first is the one that is followed before anything was rehearsed.
 RULES = (
@@ -106,8 +107,9 @@ class Trials:
         shares = np.array(trial.shares)
         if not trial.shares:
             shares = guessed(yard.one, yard.base_rps * np.array(AIMS) / yard.carried.each)
+        worth = knee(_LOG_AIMS, shares, 1.0 - asked)
         asked = min(asked, float(shares[0]) - BEST_SHORT)
-        log = float(np.interp(-asked, -shares, _LOG_AIMS)) + lean
+        log = max(worth, float(np.interp(-asked, -shares, _LOG_AIMS))) + lean
         share = float(np.interp(log, _LOG_AIMS, shares))
         return Aim(yard.base_rps * math.exp(log), share, asked, lean, yard.base_rps)
 

@@ -15,9 +15,9 @@ from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.kube.decoding import Json
 from autoscaler.kube.resources import LEASES
 
-# Of the term, counted from when a record was seen: then a candidate begins. client-go waits for all of it; its owner too
-# stops at two thirds. Seen up to 2.4 s after it was written, and asked again within 0.2 s, that is inside one term of
-# the owner's last breath whatever it died of; waiting for the whole term was 16.9 s at the worst.
+# Of the term, counted from when a record was seen: then a candidate begins. client-go waits for all of it, though its
+# owners too stop at two thirds. Seen up to 2.4 s after it was written, and asked again within 0.2 s, that is inside one
+# term of the owner's last breath, whatever it died of; waiting for the whole term was 16.9 s at the worst.
 PATIENCE = 0.8
 
 
@@ -26,7 +26,7 @@ class LeaseTerms:
     """How long a lease lasts, in seconds; the values are client-go's defaults (tools/leaderelection).
 
     An owner stops `renew_deadline_s` after it sent its last successful renewal, others begin `PATIENCE` of `lease_s`
-    after they saw it: two clocks may differ in speed by the ratio of both (1.2) and still never is there a second owner.
+    after they saw it: two clocks may differ in speed by the ratio of both (1.2), and never is there a second owner.
     """
 
     lease_s: float = 15.0
