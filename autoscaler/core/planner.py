@@ -93,6 +93,9 @@ class Planner:
             return blocked
         if state.watched_since_s is None:
             state.watched_since_s = now
+            for role in spec.roles:
+                told = observed[role.role].spec_replicas
+                state.roles[role.role].found = max(ticks[role.role].listed, told or 0)
         dark_s = max(tick_s, 0.0 if state.blind_since_s is None else now - state.blind_since_s)
         # Shorter than that the rate's window has nearly all of it, and a replica's first page is always a little late.
         dark = dark_s > DARK_PERIODS * spec.period_s
@@ -248,9 +251,10 @@ class Planner:
         count = sized.replicas
         count = _raise(count, 1, "active_floor", "an active service has at least one replica", reasons)
         count = _raise(count, outside.woken, "wake", f"{outside.woken} replicas are woken by the API", reasons)
-        if self._first_sight(spec, sized, now) and tick.listed > count:
-            text = f"{tick.listed} replicas serve and their history is short: none is taken away yet"
-            count = _raise(count, tick.listed, "first_sight", text, reasons)
+        found = min(tick.listed, self._state.roles[role.role].found)  # what we asked for ourselves since may go
+        if self._first_sight(spec, sized, now) and found > count:
+            text = f"{found} replicas were found serving and their history is short: none is taken away yet"
+            count = _raise(count, found, "first_sight", text, reasons)
         count = _raise(count, role.min_replicas, "min_replicas", f"minReplicas is {role.min_replicas}", reasons)
         most, name = role.max_replicas, "max_replicas"
         if seen is not None and seen.max_replicas_now is not None and seen.max_replicas_now < most:

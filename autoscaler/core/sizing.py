@@ -62,6 +62,7 @@ class RoleState:
     expecting: Expecting = field(default_factory=Expecting)
     keeping: Keeping = field(default_factory=Keeping)
     proof: Proof = field(default_factory=Proof)
+    found: int = 0  # replicas at first sight
     last_replicas: int = 0
     decided_at_s: float | None = None
     settled_at_s: float = 0.0  # until then nothing is taken away: what was not seen reads like quiet

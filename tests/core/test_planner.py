@@ -98,6 +98,16 @@ def test_what_serves_at_first_sight_is_kept_until_a_window_and_a_rehearsal_are_k
     assert counts[-1] < 5
 
 
+def test_what_we_asked_for_ourselves_is_no_first_sight() -> None:
+    # Woken to 7, of which 5 were too many: only the two that were found serving are kept for five minutes.
+    wake = (Wake(7, T0 + 20.0),)
+    fleet, planner = Fleet(), Planner()
+    planner.observe(fleet.observe(T0, 2, 0.0), T0)
+    at_s = [T0 + 5.0 * tick for tick in range(1, 8)]
+    counts = [planner.observe(replace(fleet.observe(now, 7, 0.0), wakes=wake), now).roles[0].replicas for now in at_s]
+    assert counts == [7, 7, 7, 2, 2, 2, 2]
+
+
 def test_one_missed_page_takes_nothing_for_unseen() -> None:
     # A replica is scraped from the decision after it became ready on: one blind moment kept surplus for 200 s.
     fleet, planner = Fleet(), Planner()
