@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from autoscaler.core.priors import Limits, StepModel
 from autoscaler.core.records import Objective
 from autoscaler.core.sizes import Sizes
+from autoscaler.core.worth import knee
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +61,7 @@ class Curve:
     running: Floats
     request_s: float  # step time one request adds over its life
     step_most_s: float  # the longest step: as many prompt tokens as fit
+    knee_rps: float  # below it more replicas save next to nothing
 
     def share(self, rate_rps: float) -> float:
         """The share at a rate; 0 from saturation on."""
@@ -102,7 +104,10 @@ def curve(step: StepModel, limits: Limits, mix: Mix, objective: Objective, repli
     tpot = _tpot_shares(step, limits, mix, objective, replicas, rates, step_s, running, decode_s, full_s)
     ttft = _ttft_shares(limits, mix, objective, replicas, rates, step_s, running, full_s)
     shares = np.minimum.accumulate(tpot * ttft)
-    return Curve(rates, shares, ttft, tpot, saturation_rps, clearing_rps, running, request_s, float(full_s.max()))
+    knee_rps = math.exp(knee(np.log(rates), shares, 1.0 - objective.attainment))
+    return Curve(
+        rates, shares, ttft, tpot, saturation_rps, clearing_rps, running, request_s, float(full_s.max()), knee_rps
+    )
 
 
 def _prefill_rps(step: StepModel, limits: Limits, mix: Mix, most: float, per_running_s: float) -> float:

@@ -24,7 +24,6 @@ from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
 from autoscaler.core.rehearsal import tpot_share
 from autoscaler.core.tracking import Tick, Tracked
 from autoscaler.core.trials import BEST_SHORT, Aim, Trials, Yard
-from autoscaler.core.worth import knee
 
 REACT_S = 15.0  # the HPA's sync: what a decision waits for
 CLEAR_S = 10.0  # a backlog is worked off within this time
@@ -215,8 +214,7 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
     fitted, one, carried = known.fitted, known.one, state.headroom.carried
     # Some requests miss on any fleet, as a prompt longer than the limit allows: replicas do not help those.
     reachable = min(objective.attainment, float(one.shares[0]) - BEST_SHORT)
-    worth_rps = math.exp(knee(np.log(one.rates_rps), one.shares, 1.0 - objective.attainment))
-    base_rps = min(max(worth_rps, one.rate(reachable)) * carried.each, one.clearing_rps * carried.first)
+    base_rps = min(max(one.knee_rps, one.rate(reachable)) * carried.each, one.clearing_rps * carried.first)
     yard = Yard(
         one,
         carried,

@@ -12,11 +12,11 @@ def line(steepness: float, most_rps: float = 8.0) -> Curve:
     rates = np.linspace(0.05, most_rps, 400)
     shares = np.clip(0.95 - steepness * np.log(rates / 2.0), 0.0, 1.0)
     ones = np.ones_like(rates)
-    return Curve(rates, shares, ones, shares, most_rps, most_rps, rates, 0.1, 0.2)
+    return Curve(rates, shares, ones, shares, most_rps, most_rps, rates, 0.1, 0.2, 0.0)
 
 
 def cliff(clearing_rps: float) -> Curve:
     """Everything inside the objective up to what a replica clears, and nothing beyond."""
     rates = np.linspace(0.02, 1.0, 40) * clearing_rps
     ones = np.ones_like(rates)
-    return Curve(rates, ones, ones, ones, clearing_rps, clearing_rps, rates, 0.1, 0.055)
+    return Curve(rates, ones, ones, ones, clearing_rps, clearing_rps, rates, 0.1, 0.055, 0.0)
