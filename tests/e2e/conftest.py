@@ -23,7 +23,7 @@ from tests.e2e.keda import Keda, install_crds
 from tests.e2e.world import World, world
 
 HERE = Path(__file__).parent
-LONGEST_S = 1200.0  # five minutes of first sight, then ten counts of which each takes an HPA sync
+LONGEST_S = 1200.0  # what serves at first sight is kept for 300 s; then several HPA syncs
 HPA_SYNC_S = float(os.environ.get("E2E_HPA_SYNC_SECONDS", "5"))
 FOUND = find(os.environ)
 

@@ -12,7 +12,7 @@ from tests.e2e.waiting import until
 from tests.e2e.world import World, load
 
 LOAD_S = 45.0
-LANDS_S = 60.0 + 300.0  # for five minutes after it was first seen nothing of a service is taken away
+LANDS_S = 60.0
 
 
 async def test_load_takes_a_deployment_from_zero_to_n_and_its_end_back_to_zero_without_a_lost_request(
