@@ -372,28 +372,18 @@ class FakeKubeApi:
 
     def _change(self, asked: Asked, body: Json, content_type: str) -> web.Response:
         before = self.store.get(asked.resource, asked.namespace, asked.name)
-        apply = content_type == "application/apply-patch+yaml"
-        if before is None and not apply:
+        if before is None and content_type != patches.APPLY:
             return not_found(asked)
         version = (body.get("metadata") or {}).get("resourceVersion")
         if before is not None and version not in (None, "", before["metadata"]["resourceVersion"]):
             return refusal(409, "Conflict", "the object has been modified; please apply your changes to the latest")
         if asked.verb == "update" and not version and asked.resource == kinds.LEASES:
             return refusal(422, "Invalid", "metadata.resourceVersion: must be specified for an update")
-        if asked.subresource == "scale" and before is not None:
-            scale = body if asked.verb == "update" else patches.merged(patches.scale_of(before), body)
-            after = patches.merged(before, {"spec": {"replicas": scale["spec"]["replicas"]}})
-        elif apply:
-            try:
-                manager, force = asked.query.get("fieldManager", ""), asked.query.get("force") == "true"
-                after = patches.applied(before, body, manager, force=force)
-            except patches.FieldConflict as conflict:
-                return refusal(409, "Conflict", f"Apply failed: {conflict}")
-        elif content_type == "application/merge-patch+json":
-            after = patches.merged(before, body)
-        elif asked.verb == "update":
-            after = body
-        else:
+        try:
+            after = patches.changed(before, body, asked, content_type)
+        except patches.FieldConflict as conflict:
+            return refusal(409, "Conflict", f"Apply failed: {conflict}")
+        if after is None:
             return refusal(415, "UnsupportedMediaType", f"the fake takes no {content_type}")
         after.setdefault("metadata", {}).update({"name": asked.name, "namespace": asked.namespace})
         return self._stored(asked, before, after, 200 if before is not None else 201)

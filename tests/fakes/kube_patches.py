@@ -5,8 +5,23 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from tests.fakes.kube_answers import Asked
+
 Json = dict[str, Any]
 Path = tuple[str, ...]
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+
+
+def changed(before: Json | None, body: Json, asked: Asked, content_type: str) -> Json | None:
+    """The object after a write; None for a kind of patch that this fake does not know. Raises FieldConflict."""
+    if asked.subresource == "scale" and before is not None:
+        scale = body if asked.verb == "update" else merged(scale_of(before), body)
+        return dict(merged(before, {"spec": {"replicas": scale["spec"]["replicas"]}}))
+    if content_type == APPLY:
+        return applied(before, body, asked.query.get("fieldManager", ""), force=asked.query.get("force") == "true")
+    if content_type == MERGE:
+        return dict(merged(before, body))
+    return body if asked.verb == "update" else None
 
 
 def merged(target: Any, patch: Any) -> Any:
