@@ -82,9 +82,9 @@ def backtest(
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: one per core.")] = None,
 ) -> None:
     """Play a service's own history under this autoscaler, what ran, and others' rules, and report what each costs."""
-    from autoscaler.backtest.command import run_backtest  # noqa: PLC0415
-    from autoscaler.backtest.settings import DEFAULT_PEERS, Settings  # noqa: PLC0415
-    from autoscaler.core.records import Objective  # noqa: PLC0415
+    from autoscaler.backtest.command import run_backtest
+    from autoscaler.backtest.settings import DEFAULT_PEERS, Settings
+    from autoscaler.core.records import Objective
 
     names = DEFAULT_PEERS if policies is None else tuple(name.strip() for name in policies.split(",") if name.strip())
     try:

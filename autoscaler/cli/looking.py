@@ -17,7 +17,7 @@ def explain(
     http: Annotated[str, typer.Option(help="The HTTP face of any replica.")] = "http://127.0.0.1:8080",
 ) -> None:
     """Say what a running service decided last, and why; shadow decisions too."""
-    from autoscaler.web.explain import explain as tell  # noqa: PLC0415
+    from autoscaler.web.explain import explain as tell
 
     try:
         tell(http, service, Console())
@@ -35,7 +35,7 @@ def demo(
     ] = None,
 ) -> None:
     """Run the whole loop on a real trace, without a cluster: from zero, through the peak, back to zero."""
-    from autoscaler.lab.demo import run_demo  # noqa: PLC0415
+    from autoscaler.lab.demo import run_demo
 
     try:
         run_demo(plain=plain, seed=seed, summary_file=summary, chart_file=chart, acceleration=acceleration)
@@ -48,7 +48,7 @@ def replay(
     every: Annotated[bool, typer.Option("--all", help="Print unchanged decisions too.")] = False,
 ) -> None:
     """Feed a flight record to today's planner and print every decision that changed."""
-    from autoscaler.telemetry.replay import print_replay  # noqa: PLC0415
+    from autoscaler.telemetry.replay import print_replay
 
     try:
         print_replay(file, Console(), every=every)
@@ -75,8 +75,8 @@ def doctor(
 
     Ends with 0 if no error was found, 1 with errors, 2 if it could not look.
     """
-    from autoscaler.doctor.command import run_doctor  # noqa: PLC0415
-    from autoscaler.doctor.report import print_checks  # noqa: PLC0415
+    from autoscaler.doctor.command import run_doctor
+    from autoscaler.doctor.report import print_checks
 
     if list_checks:
         print_checks(Console())

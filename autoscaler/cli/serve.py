@@ -129,8 +129,8 @@ def serve(
 
     Every option can also be set by the environment variable named beside it; the option wins.
     """
-    from autoscaler.config.server import serve_settings  # noqa: PLC0415
-    from autoscaler.service import serve_until_stopped  # noqa: PLC0415
+    from autoscaler.config.server import serve_settings
+    from autoscaler.service import serve_until_stopped
 
     try:
         settings = serve_settings(
