@@ -2,8 +2,8 @@
 
 The real `autoscaler serve` in a process of its own finds N services of M pods each on the tests' fake API server, and
 reads their pages (a real vLLM page) every few seconds; both are served by another process, each pod under an address of
-its own. Printed: resident memory when nothing is there and at the end, CPU as a share of a core, lag of the loop, and
-decisions and scrapes made of those that were due.
+its own. `--learned-hours 4` begins with all that a service remembers, as after a restart. Printed: resident memory when
+nothing is there and at the end, CPU as a share of a core, lag of the loop, and decisions and scrapes made of those due.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from typing import Any
 from aiohttp import web
 from rich.console import Console
 
+from autoscaler.core.records import ServiceId
+from autoscaler.history.sqlite import SqliteStore
 from autoscaler.kube.resources import DEPLOYMENTS, PODS, SCALED_OBJECTS
 from loadtests.exposition_bench import PAGES
+from loadtests.learned_state import learned
 
 NAMESPACE = "models"
 TRIGGER = {
@@ -188,6 +191,15 @@ def serve(folder: Path, url: str, http: int, scrape_s: float) -> subprocess.Pope
     )
 
 
+async def keep(path: Path, services: int, snapshot: bytes) -> None:
+    """Put what was learned into the service's store, for each of the services."""
+    store = SqliteStore(path, sys.stderr.write)
+    store.open()
+    for number in range(services):
+        await store.save(ServiceId(NAMESPACE, f"model-{number:04d}"), snapshot, time.time())
+    store.close()
+
+
 def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -196,6 +208,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--scrape-seconds", type=float, default=15.0)
     parser.add_argument("--settle-seconds", type=float, default=60.0)
+    parser.add_argument("--learned-hours", type=float, default=0.0, help="of demand that every service begins with")
     chosen = parser.parse_args()
     console = Console(highlight=False)
     here, there = multiprocessing.Pipe()
@@ -204,6 +217,9 @@ def main() -> None:
     url, size_bytes = here.recv()
     with tempfile.TemporaryDirectory() as folder:
         http = free_port()
+        if chosen.learned_hours:
+            snapshot = learned(chosen.learned_hours, chosen.pods, time.time())
+            asyncio.run(keep(Path(folder) / "state" / "state.sqlite", chosen.services, snapshot))
         process = serve(Path(folder), url, http, chosen.scrape_seconds)
         try:
             time.sleep(8.0)

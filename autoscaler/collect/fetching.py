@@ -15,8 +15,7 @@ from autoscaler.core.errors import TargetError
 
 # A normal page has 50 to 350 kB; pages of gateways with a series per key and user reach tens of MB.
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
-# Uvicorn, in front of vLLM and SGLang, ends a connection that was idle for 5 s: asked then, it answers nothing. And
-# each costs 8 KiB: 80 MiB for 10,000 replicas that are read every 15 s.
+# Uvicorn, in front of vLLM and SGLang, ends a connection that was idle for 5 s: asked then, it answers nothing.
 KEEP_ALIVE_S = 4.0
 # Asking for OpenMetrics changes counter names and breaks some exporters; a plain text page is what we can read fast.
 ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
@@ -34,34 +33,46 @@ class Body:
     content_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """Connections for what is asked again soon, and for what is not: an open one costs 46 KiB, with nothing to do.
+
+    Asked every 15 s, 3,000 replicas had a thousand open for their last four seconds: 260 MiB resident, 214 without.
+    """
+
+    kept: aiohttp.ClientSession
+    closed: aiohttp.ClientSession
+
+
 class Fetcher:
     """GETs pages with the access entries of the operator's file."""
 
     def __init__(self, access: Iterable[Access] = ()) -> None:
         self._access = {entry.name: entry for entry in access}
         self._contexts: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}  # by access entry, with its files' age
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: _Sessions | None = None
 
     async def __aenter__(self) -> Fetcher:
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, keepalive_timeout=KEEP_ALIVE_S)
-        self._session = aiohttp.ClientSession(
-            connector=connector, headers={"Accept": ACCEPT, "Accept-Encoding": "identity"}, auto_decompress=True
+        self._sessions = _Sessions(
+            kept=_session(aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, keepalive_timeout=KEEP_ALIVE_S)),
+            closed=_session(aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, force_close=True)),
         )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._sessions is not None:
+            await self._sessions.kept.close()
+            await self._sessions.closed.close()
 
-    async def get(self, url: str, access: str, timeout_s: float) -> Body:
-        """The body at a URL, within `timeout_s` wall seconds.
+    async def get(self, url: str, access: str, timeout_s: float, again_in_s: float = 0.0) -> Body:
+        """The body at a URL, within `timeout_s` wall seconds; the connection is kept if one more GET may use it.
 
         Raises Refused (nothing listens, or 503) or TargetError (everything else), each with cause and remedy.
         """
         entry = self._access.get(access)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._get(url, entry)
+                return await self._get(url, entry, again_in_s)
         except TimeoutError:
             raise TargetError(f"{url}: no answer within {timeout_s:.1f} s") from None
         except aiohttp.ClientConnectorError as error:
@@ -71,11 +82,10 @@ class Fetcher:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TargetError(f"{url}: the answer broke off or is not HTTP: {error}") from None
 
-    async def _get(self, url: str, entry: Access | None) -> Body:
-        assert self._session is not None, "use `async with`"  # noqa: S101
-        async with self._session.get(
-            url, headers=_headers(entry), ssl=self._tls(entry), allow_redirects=False
-        ) as response:
+    async def _get(self, url: str, entry: Access | None, again_in_s: float) -> Body:
+        assert self._sessions is not None, "use `async with`"  # noqa: S101
+        session = self._sessions.kept if again_in_s < KEEP_ALIVE_S else self._sessions.closed
+        async with session.get(url, headers=_headers(entry), ssl=self._tls(entry), allow_redirects=False) as response:
             _check(url, response)
             raw = await _bounded(url, response)
         return Body(raw.decode("utf-8", "replace"), response.headers.get("Content-Type", ""))
@@ -91,6 +101,11 @@ class Fetcher:
         except OSError as error:  # also ssl.SSLError: a file that is no certificate
             raise TargetError(f"access {entry.name!r}: its TLS files cannot be used: {error}") from None
         return known[1]
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    headers = {"Accept": ACCEPT, "Accept-Encoding": "identity"}
+    return aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=True)
 
 
 def _files(entry: Access) -> list[str]:

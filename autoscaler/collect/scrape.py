@@ -120,7 +120,8 @@ class Scraper:
         former = self.state(endpoint.replica_id)
         before = time.perf_counter()
         try:
-            body = await self._fetcher.get(endpoint.url, endpoint.access, self._clock.wall_s(self._timeout_s))
+            timeout_s, again_in_s = self._clock.wall_s(self._timeout_s), self._clock.wall_s(self._interval_s)
+            body = await self._fetcher.get(endpoint.url, endpoint.access, timeout_s, again_in_s)
             sample = self._read(endpoint, body.text, body.content_type)
         except AutoscalerError as error:
             refused = isinstance(error, Refused)

@@ -13,6 +13,10 @@ from tests.e2e.world import World, load
 
 LOAD_S = 45.0
 LANDS_S = 60.0
+WAKES = 20
+# KEDA's operator has 20 calls a second of the API server, and 30 saved (--kube-api-qps, --kube-api-burst). Each
+# ScaledObject that it takes up and each wake costs some: after five of either in a row the next waits for its turn.
+KEDA_SAVES_CALLS_S = 10.0
 
 
 async def test_load_takes_a_deployment_from_zero_to_n_and_its_end_back_to_zero_without_a_lost_request(
@@ -43,14 +47,16 @@ async def test_load_takes_a_deployment_from_zero_to_n_and_its_end_back_to_zero_w
 
 async def test_a_push_wakes_a_deployment_from_zero_without_waiting_for_a_poll(one: World) -> None:
     """KEDA's poll is five minutes away; the push takes its place."""
-    names = [f"m{i}" for i in range(5)]
+    names = [f"m{i}" for i in range(WAKES)]
     serve = await one.serve(*(one.settings(name) for name in names))
     followed = []
     for name in names:
         followed.append(await one.deploy(name, 0))
         await one.attach(name, serve, pollingInterval=300)
     await until("KEDA listens for pushes", lambda: serve.is_listened_to(len(names)), 60)
+    await asyncio.sleep(KEDA_SAVES_CALLS_S)
     for name, deployment in zip(names, followed, strict=True):
+        await asyncio.sleep(1.0)
         await serve.wake(one.namespace, name, 1, ttl_s=120)
         step = await deployment.until(1, within_s=10)
         assert step is not None
@@ -64,7 +70,7 @@ async def test_a_push_wakes_a_deployment_from_zero_without_waiting_for_a_poll(on
         round(1000 * (deployment.steps[0].at_s - serve.edges(one.namespace, name)[0]))
         for name, deployment in zip(names, followed, strict=True)
     ]
-    one.note("our edge to spec.replicas 0 -> 1 by push, ms", took_ms)
+    one.note("our edge to spec.replicas 0 -> 1 by push, ms, sorted", sorted(took_ms))
 
 
 async def test_every_count_asked_for_is_reached_exactly_and_in_one_step(one: World) -> None:

@@ -48,6 +48,11 @@ class ScriptedServer:
     async def __aexit__(self, *exc: object) -> None:
         await self._runner.cleanup()
 
+    def connections(self) -> int:
+        """How many are open."""
+        assert self._runner.server is not None
+        return len(self._runner.server.connections)
+
     async def _answer(self, _: web.Request) -> web.StreamResponse:
         self.hits += 1
         return self._page()
