@@ -193,7 +193,7 @@ def serve(folder: Path, url: str, http: int, scrape_s: float) -> subprocess.Pope
 
 async def keep(path: Path, services: int, snapshot: bytes) -> None:
     """Put what was learned into the service's store, for each of the services."""
-    store = SqliteStore(path, sys.stderr.write)
+    store = SqliteStore(path, lambda text: print(text, file=sys.stderr))
     store.open()
     for number in range(services):
         await store.save(ServiceId(NAMESPACE, f"model-{number:04d}"), snapshot, time.time())
