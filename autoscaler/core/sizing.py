@@ -13,6 +13,7 @@ import numpy as np
 from autoscaler.core.advice import EVERY_S, Advice, advise
 from autoscaler.core.asking import lean
 from autoscaler.core.attained import AIM_MISSES
+from autoscaler.core.backlog import Waiting, with_backlog
 from autoscaler.core.capacity import Curve
 from autoscaler.core.demand import Demand
 from autoscaler.core.expecting import Expecting
@@ -26,8 +27,6 @@ from autoscaler.core.tracking import Tick, Tracked
 from autoscaler.core.trials import BEST_SHORT, Aim, Trials, Yard
 
 REACT_S = 15.0  # the HPA's sync: what a decision waits for
-CLEAR_S = 10.0  # a backlog is worked off within this time
-BACKLOG_S = 0.5  # seconds of arrivals that may wait before it is a backlog
 REFIT_S = 30.0  # mix and step model are taken anew so often, and a rule is rehearsed
 TOLERANCE = 0.1  # of the replicas there: a need nearer than that changes nothing,
 NEAR_SHARE = 0.02  # as long as the share is not so much less
@@ -151,7 +150,8 @@ def size(
             floor = min(floor, len(tick.ready) + len(tick.coming))
     if state.advice is not None and state.advice.saved_share > 0.0:
         reasons.append(state.advice.reason)
-    wanted, backlog = _with_backlog(floor, known.one, aim.rate_rps, tick, held, rate_rps, known.lead_s, now)
+    waiting = Waiting(tick, held, rate_rps, now)
+    wanted, backlog = with_backlog(floor, waiting, aim.rate_rps, known.one.saturation_rps, known.lead_s)
     if backlog:
         reasons.append(backlog)
     successor = count(state.expecting.peaks_rps[state.trials.following], aim.rate_rps, rounding)
@@ -270,34 +270,6 @@ def _near(
     text = f"{real:.2f} are within {TOLERANCE:.0%} of the {present} there: no change"
     reasons.append(Reason("near", text, (("present", float(present)), ("needed", real))))
     return present
-
-
-def _with_backlog(
-    floor: int,
-    one: Curve,
-    capacity_rps: float,
-    tick: Tick,
-    held: float,
-    rate_rps: float,
-    lead_s: float,
-    now: float,
-) -> tuple[int, Reason | None]:
-    """Replicas that also work off what waits, counting what will have gathered by the time new ones serve."""
-    waiting = tick.waiting + held
-    # A few waiting requests are the ordinary granularity of prefill, not a backlog.
-    if waiting <= 2.0 * max(1, len(tick.ready)) + BACKLOG_S * rate_rps:
-        return floor, None
-    # What serves or loads already works on it too, for as long as it serves until one asked for now would.
-    ages_s = (max(0.0, now - (now if r.created_at_s is None else r.created_at_s)) for r in tick.coming)
-    serving_s = len(tick.ready) * lead_s + sum(min(lead_s, age_s) for age_s in ages_s)
-    gathered = max(0.0, waiting + rate_rps * lead_s - one.saturation_rps * serving_s)
-    # Beyond the rate inside the objective a replica still works off its queue, but nobody it serves meets the limits.
-    clearing_rps = max(1e-6, 0.5 * (capacity_rps + one.saturation_rps))
-    needed = math.ceil((rate_rps + gathered / CLEAR_S) / clearing_rps - 1e-9)
-    if needed <= floor:
-        return floor, None
-    text = f"{waiting:.0f} requests wait, {gathered:.0f} when new ones serve: {needed} clear them in {CLEAR_S:.0f} s"
-    return needed, Reason("backlog", text, (("waiting", waiting), ("gathered", gathered), ("replicas", float(needed))))
 
 
 def _kept(
