@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 # Standard normal quantiles at 1/16, 3/16 .. 15/16: eight equally likely sizes.
 _NODES = (-1.5341, -0.8871, -0.4888, -0.1573, 0.1573, 0.4888, 0.8871, 1.5341)
@@ -18,19 +19,19 @@ LONG = 1000.0
 PARTS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: moments are asked for seven times a decision, and worked out once
 class Sizes:
     """Tokens, and the share of requests that have about so many."""
 
     tokens: tuple[float, ...]
     shares: tuple[float, ...]
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Mean, tokens."""
         return sum(t * s for t, s in zip(self.tokens, self.shares, strict=True))
 
-    @property
+    @cached_property
     def square(self) -> float:
         """Mean of the squares, tokens squared."""
         return sum(t * t * s for t, s in zip(self.tokens, self.shares, strict=True))
