@@ -7,7 +7,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from autoscaler.collect.fetching import Fetcher, Refused
@@ -42,6 +42,19 @@ def next_delay(failures: int, interval_s: float, rnd: float) -> float:
     return interval_s + rnd * (ceiling - interval_s)
 
 
+@dataclass(slots=True)
+class _Followed:
+    """One endpoint, and what is under way for it: a wait, which is no task of its own, or a scrape.
+
+    A task that slept between two scrapes took 1.5 KiB: 15 MiB for 10,000 replicas.
+    """
+
+    endpoint: Endpoint
+    due_s: float
+    timer: asyncio.TimerHandle | None = None
+    task: asyncio.Task[None] | None = None
+
+
 class Scraper:
     """Scrapes endpoints in the background (a `SampleSource`)."""
 
@@ -62,7 +75,7 @@ class Scraper:
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._owned: dict[str, dict[str, Endpoint]] = {}
-        self._tasks: dict[str, tuple[Endpoint, asyncio.Task[None]]] = {}
+        self._followed: dict[str, _Followed] = {}
         self._states: dict[str, ScrapeState] = {}
         self._caches: dict[str, SeriesCache] = {}
         self._skipped: set[str] = set()  # names that no profile reads, of all caches
@@ -79,7 +92,10 @@ class Scraper:
         for replica_id, endpoint in wanted.items():
             if former.get(replica_id) != endpoint:
                 self._end(replica_id)
-                self._tasks[replica_id] = (endpoint, asyncio.create_task(self._follow(endpoint)))
+                # At its own phase of the interval.
+                due_s = self._clock.now() + self._interval_s * phase(replica_id)
+                one = self._followed[replica_id] = _Followed(endpoint, due_s)
+                self._wait(one)
 
     def state(self, replica_id: str) -> ScrapeState:
         """The newest state of one endpoint; an empty state before the first attempt."""
@@ -87,34 +103,44 @@ class Scraper:
 
     async def close(self) -> None:
         """End every scrape."""
-        tasks = [task for _, task in self._tasks.values()]
-        for task in tasks:
-            task.cancel()
+        tasks = [one.task for one in self._followed.values() if one.task is not None]
+        for replica_id in list(self._followed):
+            self._end(replica_id)
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
 
     def _end(self, replica_id: str) -> None:
         self._states.pop(replica_id, None)
-        held = self._tasks.pop(replica_id, None)
-        if held is not None:
-            held[1].cancel()
+        one = self._followed.pop(replica_id, None)
+        if one is None:
+            return
+        if one.timer is not None:
+            one.timer.cancel()
+        if one.task is not None:
+            one.task.cancel()
 
-    async def _follow(self, endpoint: Endpoint) -> None:
-        """Scrape one endpoint for ever: at its own phase of the interval, later after failures."""
-        await self._clock.sleep(self._interval_s * phase(endpoint.replica_id))
-        due_s = self._clock.now()
-        while True:
-            async with self._slots:
-                state = await self._scrape(endpoint)
-            self._states[endpoint.replica_id] = state
-            loading = state.refused or state.failures_in_a_row == 0
-            # A server that loads its model answers the moment it listens: it is asked every interval.
-            wait_s = self._interval_s
-            if not loading:
-                wait_s = next_delay(state.failures_in_a_row, self._interval_s, self._rng.random())
-            # After a stall the missed scrapes are dropped, not made up for in a storm.
-            due_s = max(due_s + wait_s, self._clock.now())
-            await self._clock.sleep(due_s - self._clock.now())
+    def _wait(self, one: _Followed) -> None:
+        delay_s = self._clock.wall_s(max(0.0, one.due_s - self._clock.now()))
+        one.timer = asyncio.get_running_loop().call_later(delay_s, self._begin, one)
+
+    def _begin(self, one: _Followed) -> None:
+        one.timer, one.task = None, asyncio.create_task(self._turn(one))
+
+    async def _turn(self, one: _Followed) -> None:
+        """Scrape one endpoint, and wait for the next time: an interval later, more after failures."""
+        async with self._slots:
+            state = await self._scrape(one.endpoint)
+        if self._followed.get(one.endpoint.replica_id) is not one:
+            return
+        self._states[one.endpoint.replica_id] = state
+        loading = state.refused or state.failures_in_a_row == 0
+        # A server that loads its model answers the moment it listens: it is asked every interval.
+        wait_s = self._interval_s
+        if not loading:
+            wait_s = next_delay(state.failures_in_a_row, self._interval_s, self._rng.random())
+        # After a stall the missed scrapes are dropped, not made up for in a storm.
+        one.due_s = max(one.due_s + wait_s, self._clock.now())
+        one.task = None
+        self._wait(one)
 
     async def _scrape(self, endpoint: Endpoint) -> ScrapeState:
         former = self.state(endpoint.replica_id)

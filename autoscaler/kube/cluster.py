@@ -13,7 +13,7 @@ from autoscaler.kube.decoding import keep, without_bookkeeping
 from autoscaler.kube.errors import Forbidden
 from autoscaler.kube.informer import Condition, InformerMetrics, Pace
 from autoscaler.kube.meaning import objects as kinds
-from autoscaler.kube.meaning.needed import FIELDS
+from autoscaler.kube.meaning.needed import FIELDS, SHARED
 from autoscaler.kube.meaning.objects import CLUSTER_SCOPED, Kind, Reading
 from autoscaler.kube.meaning.viewed import INDEXES, Viewed
 from autoscaler.kube.namespaced import NamespacedInformers
@@ -63,7 +63,7 @@ class Cluster:
                 clock,
                 rng=rng,
                 pace=pace,
-                trim=keep(*FIELDS[kind]) if kind in FIELDS else without_bookkeeping,
+                trim=keep(*FIELDS[kind], shared=SHARED.get(kind, ())) if kind in FIELDS else without_bookkeeping,
                 indexes=INDEXES,
                 metrics=metrics,
             )

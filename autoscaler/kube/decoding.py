@@ -7,7 +7,8 @@ import json
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 Json = dict[str, Any]
@@ -19,6 +20,9 @@ SLICE_S = 0.005
 LINE_LIMIT_BYTES = 8 * 1024 * 1024
 # Short strings that repeat from object to object ("True", "Running", a phase, a node's name) are kept once.
 INTERN_UP_TO = 32
+
+# Different values of a shared path that are remembered, for each path: templates, of which each has many pods.
+SHARED_MOST = 4096
 
 # The whole object as text, by `kubectl apply` without --server-side.
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -118,10 +122,35 @@ def without_bookkeeping(item: Json) -> Json:
 _IDENTITY: Mapping[str, Any] = {"metadata": {"name": True, "namespace": True, "resourceVersion": True, "uid": True}}
 
 
-def keep(*paths: str) -> Trim:
+class _Shared:
+    """Equal values, kept once; the ones met last are remembered."""
+
+    def __init__(self, path: str) -> None:
+        *self._parents, self._last = path.split(".")
+        self._known: OrderedDict[str, Any] = OrderedDict()
+
+    def settle(self, item: Json) -> None:
+        """Put the known value in the place of an equal one."""
+        node: Any = item
+        for parent in self._parents:
+            node = node.get(parent)
+            if not isinstance(node, dict):
+                return
+        value = node.get(self._last)
+        if not value:
+            return
+        text = repr(value)
+        node[self._last] = self._known.setdefault(text, value)
+        self._known.move_to_end(text)
+        if len(self._known) > SHARED_MOST:
+            self._known.popitem(last=False)
+
+
+def keep(*paths: str, shared: Iterable[str] = ()) -> Trim:
     """A trim that keeps the named fields (`status.podIP`, `metadata.labels`; lists are gone through) and the identity.
 
-    Below a named field everything stays. Keys and short strings are shared between objects.
+    Below a named field everything stays. Keys and short strings are shared between objects, and equal values of the
+    paths in `shared` (keys only, no lists on the way): nobody may change what a cache holds.
     """
     tree: Json = json.loads(json.dumps(_IDENTITY))
     for path in paths:
@@ -134,12 +163,15 @@ def keep(*paths: str) -> Trim:
             node = below
         else:
             node[last] = True
-    return lambda item: _trimmed(item, tree)
+    settled = [_Shared(path) for path in shared]
 
+    def trim(item: Json) -> Json:
+        kept: Json = _kept(without_bookkeeping(item), tree)
+        for one in settled:
+            one.settle(kept)
+        return kept
 
-def _trimmed(item: Json, tree: Json) -> Json:
-    kept: Json = _kept(without_bookkeeping(item), tree)
-    return kept
+    return trim
 
 
 def _kept(value: Any, tree: Any) -> Any:

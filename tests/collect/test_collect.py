@@ -80,6 +80,25 @@ async def test_a_scrape_becomes_a_sample_and_a_failure_keeps_the_last_one() -> N
         await scraper.close()
 
 
+async def test_what_is_not_watched_any_more_is_not_asked_again_waiting_or_in_the_middle_of_it() -> None:
+    async with ScriptedServer(lambda: text(vllm_page(running=3))) as server, Fetcher() as fetcher:
+        scraper = Scraper(fetcher, LoopClock(), Metrics(), random.Random(1), interval_s=0.05)
+        scraper.watch("a", [Endpoint("waits", server.url), Endpoint("stays", server.url)])
+        async with asyncio.timeout(10):
+            while scraper.state("waits").sample is None or scraper.state("stays").sample is None:
+                await asyncio.sleep(0.01)
+        scraper.watch("a", [Endpoint("stays", server.url)])
+        first = scraper.state("stays").attempts
+        async with asyncio.timeout(10):
+            while scraper.state("stays").attempts < first + 3:
+                await asyncio.sleep(0.01)
+        assert scraper.state("waits").attempts == 0
+        await scraper.close()
+        hits = server.hits
+        await asyncio.sleep(0.2)
+        assert server.hits == hits
+
+
 async def test_a_json_page_says_that_text_was_expected() -> None:
     async with ScriptedServer(lambda: text("[]", "application/json")) as server, Fetcher() as fetcher:
         scraper = Scraper(fetcher, LoopClock(20.0), Metrics(), random.Random(1))

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.kube.decoding import LINE_LIMIT_BYTES, Breather, keep, read_lines, read_list, without_bookkeeping
+from autoscaler.kube.decoding import (
+    LINE_LIMIT_BYTES,
+    SHARED_MOST,
+    Breather,
+    keep,
+    read_lines,
+    read_list,
+    without_bookkeeping,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -109,6 +117,36 @@ def test_a_trim_keeps_what_it_names_through_lists_and_the_identity() -> None:
 def test_a_trim_that_names_a_field_and_one_below_it_keeps_the_whole_field() -> None:
     item = {"metadata": {"name": "p"}, "status": {"phase": "Running", "podIP": "1"}}
     assert keep("status", "status.phase")(item) == keep("status.phase", "status")(item) == item
+
+
+def test_pods_of_one_template_share_what_is_the_same_in_all_of_them() -> None:
+    def pod(number: int, image: str = "i") -> dict[str, Any]:
+        spec = {"nodeName": f"n{number}", "containers": [{"name": "c", "image": image, "ports": [{"name": "http"}]}]}
+        return {"metadata": {"name": f"p{number}", "labels": {"app": "chat"}}, "spec": spec}
+
+    trim = keep("metadata.labels", "spec.nodeName", "spec.containers", shared=("metadata.labels", "spec.containers"))
+    first, second, other = trim(pod(1)), trim(pod(2)), trim(pod(3, "another"))
+    assert (first, second, other) == (pod(1), pod(2), pod(3, "another"))
+    assert first["spec"]["containers"] is second["spec"]["containers"]
+    assert first["metadata"]["labels"] is other["metadata"]["labels"]
+    assert first["spec"]["containers"] is not other["spec"]["containers"]
+
+
+def test_an_odd_object_is_kept_as_it_is_where_something_is_shared() -> None:
+    trim = keep("spec", "metadata.labels", shared=("metadata.labels", "spec.containers"))
+    for odd in ({"metadata": {"name": "p"}}, {"metadata": {"name": "p", "labels": None}, "spec": [1]}):
+        assert trim(odd) == odd
+
+
+def test_of_values_that_differ_only_so_many_are_remembered() -> None:
+    trim = keep("metadata.labels", shared=("metadata.labels",))
+    pods = [{"metadata": {"name": "p", "labels": {"app": str(k)}}} for k in range(SHARED_MOST + 1)]
+    first = trim(pods[0])
+    for pod in pods[1:]:
+        trim(pod)
+    again = trim(pods[0])
+    assert again == first
+    assert again["metadata"]["labels"] is not first["metadata"]["labels"]
 
 
 def test_what_others_noted_about_their_writes_is_never_kept() -> None:
