@@ -8,9 +8,10 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autoscaler.core.errors import ClusterError
+from autoscaler.kube.library import library
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import Configuration
@@ -76,9 +77,7 @@ class Connection:
             return self._configuration
 
     async def _loaded(self) -> Configuration:
-        from kubernetes_asyncio.client import Configuration  # noqa: PLC0415 -- 41 MiB and 0.4 s, only with a cluster
-
-        configuration = Configuration()
+        configuration: Configuration = library().configuration()
         try:
             await self._load(configuration)
         except Exception as error:  # noqa: BLE001 -- loaders raise what they like: OSError, ConfigException, YAMLError
@@ -117,9 +116,7 @@ def in_cluster(folder: Path = SERVICE_ACCOUNT_FOLDER, environ: Mapping[str, str]
     """The connection of a pod, by its ServiceAccount's token and authority in `folder`."""
 
     async def load(configuration: Configuration) -> None:
-        from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader  # noqa: PLC0415 -- heavy, see above
-
-        loader: Any = InClusterConfigLoader(
+        loader = library().in_cluster(
             token_filename=str(folder / "token"),
             cert_filename=str(folder / "ca.crt"),
             environ=dict(os.environ if environ is None else environ),
@@ -133,9 +130,7 @@ def from_kubeconfig(path: str | None = None, context: str | None = None) -> Conn
     """The connection of a kubeconfig's (current) context; no path: as kubectl looks for it."""
 
     async def load(configuration: Configuration) -> None:
-        from kubernetes_asyncio.config.kube_config import load_kube_config  # noqa: PLC0415 -- heavy, see above
-
-        await load_kube_config(file, context, configuration, persist_config=False)
+        await library().kubeconfig(file, context, configuration, persist_config=False)
 
     file = path or os.environ.get("KUBECONFIG") or "~/.kube/config"  # the library reads the variable when imported only
     return Connection(f"kubeconfig {file}", load)

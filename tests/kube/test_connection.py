@@ -6,6 +6,8 @@ import base64
 import datetime as dt
 import json
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -167,3 +169,20 @@ def test_the_named_kubeconfig_wins_over_the_pods_account_and_that_over_kubectls(
     found = find("mine")
     assert found is not None
     assert found.source == "kubeconfig mine"
+
+
+def test_the_librarys_models_are_let_go_and_whoever_imports_it_again_gets_it() -> None:
+    """They took 37 MiB that nothing uses: 29 of 205 MiB with 300 services."""
+    script = (
+        "import gc, sys\n"
+        "from autoscaler.kube.library import library\n"
+        "found = library()\n"
+        "assert not [one for one in sys.modules if one.startswith('kubernetes_asyncio.client')]\n"
+        "assert not [one for one in gc.get_objects() if isinstance(one, type) and one.__name__ == 'V1Pod']\n"
+        "assert found.configuration().verify_ssl\n"
+        "from kubernetes_asyncio.client import V1Pod\n"
+        "import kubernetes_asyncio\n"
+        "assert kubernetes_asyncio.client.V1Pod is V1Pod\n"
+        "assert library() is found\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
