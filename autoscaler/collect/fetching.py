@@ -65,7 +65,9 @@ class Fetcher:
             await self._sessions.closed.close()
 
     async def get(self, url: str, access: str, timeout_s: float, again_in_s: float = 0.0) -> Body:
-        """The body at a URL, within `timeout_s` wall seconds; the connection is kept if one more GET may use it.
+        """The body at a URL, within `timeout_s` wall seconds.
+
+        The connection is kept where the next GET, in `again_in_s` wall seconds, may use it.
 
         Raises Refused (nothing listens, or 503) or TargetError (everything else), each with cause and remedy.
         """

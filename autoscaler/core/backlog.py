@@ -14,7 +14,7 @@ from autoscaler.core.tracking import Tick
 BACKLOG_S = 0.5  # seconds of arrivals that may wait before it is a backlog
 CLEAR_S = 10.0  # a backlog is worked off within this time where most of the fleet has yet to start,
 # and within this where half of it serves: there it is a burst among what serves anyway. Ten seconds asked
-# DeepSeek-R1 for 3 to 8 % more GPU-hours; a minute everywhere cost the demo, which starts at zero, two points.
+# DeepSeek-R1 for 1 to 8 % more GPU-hours; a minute everywhere cost the demo, which starts at zero, two points.
 CALM_CLEAR_S = 60.0
 CALM_PART = 0.5
 

@@ -31,8 +31,8 @@ class Library:
 def library() -> Library:
     """Import it, once; takes 0.4 s."""
     from kubernetes_asyncio.client import Configuration  # noqa: PLC0415 -- heavy, only with a cluster
-    from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader  # noqa: PLC0415
-    from kubernetes_asyncio.config.kube_config import load_kube_config  # noqa: PLC0415
+    from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader  # noqa: PLC0415 -- the same
+    from kubernetes_asyncio.config.kube_config import load_kube_config  # noqa: PLC0415 -- the same
 
     found = Library(Configuration, InClusterConfigLoader, load_kube_config)
     _let_go()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from autoscaler.clock import LoopClock
 from autoscaler.collect.fetching import BODY_LIMIT_BYTES, Fetcher, Refused
@@ -80,23 +81,50 @@ async def test_a_scrape_becomes_a_sample_and_a_failure_keeps_the_last_one() -> N
         await scraper.close()
 
 
-async def test_what_is_not_watched_any_more_is_not_asked_again_waiting_or_in_the_middle_of_it() -> None:
-    async with ScriptedServer(lambda: text(vllm_page(running=3))) as server, Fetcher() as fetcher:
+async def test_what_is_not_watched_any_more_is_not_asked_again_and_what_is_goes_on() -> None:
+    def page() -> web.Response:
+        return text(vllm_page(running=3))
+
+    async with ScriptedServer(page) as goes, ScriptedServer(page) as stays, Fetcher() as fetcher:
         scraper = Scraper(fetcher, LoopClock(), Metrics(), random.Random(1), interval_s=0.05)
-        scraper.watch("a", [Endpoint("waits", server.url), Endpoint("stays", server.url)])
+        scraper.watch("a", [Endpoint("goes", goes.url), Endpoint("stays", stays.url)])
         async with asyncio.timeout(10):
-            while scraper.state("waits").sample is None or scraper.state("stays").sample is None:
+            while scraper.state("goes").sample is None or scraper.state("stays").sample is None:
                 await asyncio.sleep(0.01)
-        scraper.watch("a", [Endpoint("stays", server.url)])
-        first = scraper.state("stays").attempts
+        scraper.watch("a", [Endpoint("stays", stays.url)])
+        await asyncio.sleep(0.05)  # what was on its way has come
+        hits, first = goes.hits, scraper.state("stays").attempts
         async with asyncio.timeout(10):
             while scraper.state("stays").attempts < first + 3:
                 await asyncio.sleep(0.01)
-        assert scraper.state("waits").attempts == 0
+        assert (goes.hits, scraper.state("goes").attempts) == (hits, 0)
         await scraper.close()
-        hits = server.hits
+        hits = stays.hits
         await asyncio.sleep(0.2)
-        assert server.hits == hits
+        assert stays.hits == hits
+
+
+async def test_a_scrape_that_is_under_way_when_its_endpoint_goes_is_ended_and_leaves_nothing() -> None:
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        asked.set()
+        await answers.wait()
+        return text(vllm_page(running=3))
+
+    application = web.Application()
+    application.router.add_get("/metrics", answer)
+    async with TestServer(application) as server, Fetcher() as fetcher:
+        scraper = Scraper(fetcher, LoopClock(), Metrics(), random.Random(1), interval_s=0.05, timeout_s=5.0)
+        scraper.watch("a", [Endpoint("goes", str(server.make_url("/metrics")))])
+        await asyncio.wait_for(asked.wait(), 10)
+        scraper.watch("a", [])
+        asked.clear()
+        answers.set()
+        await asyncio.sleep(0.2)
+        assert scraper.state("goes").attempts == 0
+        assert not asked.is_set()
+        await scraper.close()
 
 
 async def test_a_json_page_says_that_text_was_expected() -> None:

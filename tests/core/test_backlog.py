@@ -26,7 +26,7 @@ def asked(
 
 def test_a_burst_on_a_fleet_that_serves_is_worked_off_within_a_minute() -> None:
     # 7 serve 18 req/s where 9 would be right, and 900 wait: 540 when new ones serve. To work those off within ten
-    # seconds asked for 29, kept for eight minutes: with DeepSeek-R1's tails 3 to 8 % of the GPU-hours.
+    # seconds asked for 29, kept for eight minutes: with DeepSeek-R1's tails 1 to 7 % of the GPU-hours.
     assert asked(7, 600.0, 18.0) == 9
     assert asked(7, 900.0, 18.0) == 11
 
