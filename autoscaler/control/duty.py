@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -57,9 +56,18 @@ class Duty:
                 try:
                     await self._until(True, following)
                 finally:
-                    following.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await following
+                    await self._leave(following)
+
+    async def _leave(self, following: asyncio.Future[None]) -> None:
+        """End following. Raises what it died of; and CancelledError, where we ourselves are told to end meanwhile.
+
+        `suppress(CancelledError)` around `await following` took both for one: a replica that was stopped just as the
+        owner handed over to it planned on until it was killed.
+        """
+        following.cancel()
+        (ended,) = await asyncio.gather(following, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
 
     async def _until(self, owner: bool, watched: asyncio.Future[None] | None = None) -> None:
         """Until this replica owns, or does not; or until what is watched died, which is raised."""
