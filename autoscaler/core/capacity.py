@@ -15,15 +15,16 @@ waits as in M/G/N on prefill (Sakasegawa's approximation). Where the numbers com
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscaler.core.piecewise import at
 from autoscaler.core.priors import Limits, StepModel
 from autoscaler.core.records import Objective
 from autoscaler.core.sizes import Sizes
-from autoscaler.core.worth import knee
+from autoscaler.core.worth import BEST_SHORT, knee
 
 Floats = NDArray[np.float64]
 
@@ -61,13 +62,13 @@ class Curve:
     running: Floats
     request_s: float  # step time one request adds over its life
     step_most_s: float  # the longest step: as many prompt tokens as fit
-    knee_rps: float  # below it more replicas save next to nothing
+    asked_rps: float  # the largest with the share that is asked, as far as it can be had and is worth a replica
 
     def share(self, rate_rps: float) -> float:
         """The share at a rate; 0 from saturation on."""
         if rate_rps >= self.rates_rps[-1]:
             return 0.0
-        return float(np.interp(rate_rps, self.rates_rps, self.shares))
+        return at(rate_rps, self.rates_rps, self.shares)
 
     def rate(self, share: float) -> float:
         """The largest rate with at least the share; the lowest of the curve if there is none."""
@@ -104,10 +105,12 @@ def curve(step: StepModel, limits: Limits, mix: Mix, objective: Objective, repli
     tpot = _tpot_shares(step, limits, mix, objective, replicas, rates, step_s, running, decode_s, full_s)
     ttft = _ttft_shares(limits, mix, objective, replicas, rates, step_s, running, full_s)
     shares = np.minimum.accumulate(tpot * ttft)
+    most_s = float(full_s.max())
     knee_rps = math.exp(knee(np.log(rates), shares, 1.0 - objective.attainment))
-    return Curve(
-        rates, shares, ttft, tpot, saturation_rps, clearing_rps, running, request_s, float(full_s.max()), knee_rps
-    )
+    one = Curve(rates, shares, ttft, tpot, saturation_rps, clearing_rps, running, request_s, most_s, knee_rps)
+    # Some requests miss on any fleet, as a prompt longer than the limit allows: replicas do not help those.
+    reachable = min(objective.attainment, float(shares[0]) - BEST_SHORT)
+    return replace(one, asked_rps=max(knee_rps, one.rate(reachable)))
 
 
 def _prefill_rps(step: StepModel, limits: Limits, mix: Mix, most: float, per_running_s: float) -> float:

@@ -5,7 +5,6 @@ Law: a counter that decreases is a new life, never negative demand; every window
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 # Above this a value is a bug of the page, not a load: 10^15 tokens are 30 years at a million per second.
@@ -14,7 +13,7 @@ LARGEST = 1e15
 
 def usable(value: float | None) -> bool:
     """Whether a value on a page can be true: finite, not negative, not absurdly large."""
-    return value is not None and math.isfinite(value) and 0.0 <= value <= LARGEST
+    return value is not None and 0.0 <= value <= LARGEST  # false for NaN as well
 
 
 def increase(former: float | None, current: float | None) -> float | None:
@@ -68,18 +67,18 @@ class Window:
 
     def spans(self, now: float, over_s: tuple[float, ...]) -> list[tuple[float, float]]:
         """Seconds covered and the first quantity over each of several spans, rising, in one pass."""
-        found, seconds, total, place = [], 0.0, 0.0, 0
+        found, seconds, total = [], 0.0, 0.0
+        ahead = [now - one for one in over_s]  # beginnings of spans that are not left yet
         for entry in reversed(self.entries):
-            from_s, to_s, quantity = entry[0], entry[1], entry[2]
-            while place < len(over_s) and from_s < now - over_s[place]:
-                part = max(0.0, to_s - (now - over_s[place])) / (to_s - from_s)
-                found.append((seconds + (to_s - from_s) * part, total + quantity * part))
-                place += 1
-            if place == len(over_s):
-                return found
+            from_s, to_s = entry[0], entry[1]
+            while from_s < ahead[0]:
+                part = max(0.0, to_s - ahead.pop(0)) / (to_s - from_s)
+                found.append((seconds + (to_s - from_s) * part, total + entry[2] * part))
+                if not ahead:
+                    return found
             seconds += to_s - from_s
-            total += quantity
-        return found + [(seconds, total)] * (len(over_s) - place)
+            total += entry[2]
+        return found + [(seconds, total)] * len(ahead)
 
 
 @dataclass(slots=True)

@@ -40,9 +40,9 @@ class Shape:
             self.bounds, self.counts = bounds, [0.0] * len(current.counts)
         usable = former is not None and former.bounds == current.bounds and former.counts[-1] <= current.counts[-1]
         before = former.counts if usable and former is not None else (0.0,) * len(current.counts)
-        new = [max(0.0, now - then) for now, then in zip(current.counts, before, strict=True)]
-        for place in range(len(new)):
-            self.counts[place] = self.counts[place] * factor + new[place] - (new[place - 1] if place else 0.0)
+        new = [now - then if now > then else 0.0 for now, then in zip(current.counts, before, strict=True)]
+        lower = [0.0, *new[:-1]]  # both are cumulative
+        self.counts = [kept * factor + n - less for kept, n, less in zip(self.counts, new, lower, strict=True)]
 
     def sizes(self, mean: float, long: float = math.inf) -> Sizes | None:
         """The distribution stretched to a mean; None while too few are known."""

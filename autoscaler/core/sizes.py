@@ -27,6 +27,13 @@ class Sizes:
     shares: tuple[float, ...]
 
     @cached_property
+    def _hashed(self) -> int:
+        return hash((self.tokens, self.shares))
+
+    def __hash__(self) -> int:
+        return self._hashed  # part of the key of the curve, which is asked for in every decision
+
+    @cached_property
     def mean(self) -> float:
         """Mean, tokens."""
         return sum(t * s for t, s in zip(self.tokens, self.shares, strict=True))

@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from autoscaler.core.advice import EVERY_S, Advice, advise
 from autoscaler.core.asking import lean
 from autoscaler.core.attained import AIM_MISSES
@@ -20,11 +18,11 @@ from autoscaler.core.expecting import Expecting
 from autoscaler.core.fitting import Fitted, fit, learn_speed
 from autoscaler.core.headroom import Headroom
 from autoscaler.core.keeping import Keeping, count
+from autoscaler.core.piecewise import at
 from autoscaler.core.proving import STEP, Proof
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
-from autoscaler.core.rehearsal import tpot_share
 from autoscaler.core.tracking import Tick, Tracked
-from autoscaler.core.trials import BEST_SHORT, Aim, Trials, Yard
+from autoscaler.core.trials import Aim, Trials, Yard
 
 REACT_S = 15.0  # the HPA's sync: what a decision waits for
 REFIT_S = 30.0  # mix and step model are taken anew so often, and a rule is rehearsed
@@ -212,9 +210,7 @@ def _learn(
 def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, now: float) -> Aim:
     """The rate that one replica is meant to carry."""
     fitted, one, carried = known.fitted, known.one, state.headroom.carried
-    # Some requests miss on any fleet, as a prompt longer than the limit allows: replicas do not help those.
-    reachable = min(objective.attainment, float(one.shares[0]) - BEST_SHORT)
-    base_rps = min(max(one.knee_rps, one.rate(reachable)) * carried.each, one.clearing_rps * carried.first)
+    base_rps = min(one.asked_rps * carried.each, one.clearing_rps * carried.first)
     yard = Yard(
         one,
         carried,
@@ -231,7 +227,7 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
         state.trials.go_on(state.demand, yard, objective.attainment)
     asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)
     slots = len(state.demand.rates_rps)
-    in_time = float(tpot_share(one, np.array(base_rps / carried.each)))
+    in_time = at(base_rps / carried.each, one.rates_rps, one.tpot_shares)
     cliff = min(1.0, max(0.0, (in_time - SLOPE) / (CLIFF - SLOPE))) * slots / (slots + CLIFF_HALF_KNOWN)
     leaning = lean(state.tracked.learned.attained, objective, known.rate_rps, known.recent, cliff)
     return state.trials.aim(asked, yard, leaning)

@@ -6,15 +6,18 @@ over a guessed spread stands in.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from autoscaler.core.capacity import Curve
 from autoscaler.core.demand import SLOT_S, Demand, Floats
+from autoscaler.core.piecewise import at
 from autoscaler.core.rehearsal import AIMS, NEVER, Carried, Rule, load_of, rehearse
-from autoscaler.core.worth import knee
+from autoscaler.core.worth import BEST_SHORT, knee
 
 # The first is the one that is followed before anything was rehearsed.
 RULES = (
@@ -30,11 +33,11 @@ FIRST_SPREAD = 0.08  # of ln(rate): the guess
 KNEE = 0.88  # of what a replica clears
 LEAST_WINDOW = 0.5  # of a rule's window must be on record before it is followed
 BETTER = 0.8  # the usual rule is left for another only if that costs less than so much of it
-BEST_SHORT = 0.005  # where the asked share cannot be had: as near to the best as this
 # Standard normal quantiles at 1/24, 3/24 .. 23/24.
 _NORMAL = (-1.7317, -1.1503, -0.8122, -0.5485, -0.3186, -0.1046, 0.1046, 0.3186, 0.5485, 0.8122, 1.1503, 1.7317)
 _FACTORS = np.exp(FIRST_SPREAD * np.array(_NORMAL))
 _LOG_AIMS = np.log(np.array(AIMS))
+_LOGS = tuple(float(log) for log in _LOG_AIMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +107,17 @@ class Trials:
     def aim(self, asked: float, yard: Yard, lean: float) -> Aim:
         """The rate per replica that gives the asked share by the rule that is followed; `lean` is added to its log."""
         trial = self.done[self.following]
-        shares = np.array(trial.shares)
-        if not trial.shares:
-            shares = guessed(yard.one, yard.base_rps * np.array(AIMS) / yard.carried.each)
-        worth = knee(_LOG_AIMS, shares, 1.0 - asked)
-        asked = min(asked, float(shares[0]) - BEST_SHORT)
-        log = max(worth, float(np.interp(-asked, -shares, _LOG_AIMS))) + lean
-        share = float(np.interp(log, _LOG_AIMS, shares))
-        return Aim(yard.base_rps * math.exp(log), share, asked, lean, yard.base_rps)
+        shares = tuple(trial.shares or guessed(yard.one, yard.base_rps * np.array(AIMS) / yard.carried.each).tolist())
+        log, asked = _aimed(shares, asked)
+        log += lean
+        return Aim(yard.base_rps * math.exp(log), at(log, _LOGS, shares), asked, lean, yard.base_rps)
 
     def share(self, rate_rps: float, base_rps: float) -> float | None:
         """The share that a rate per replica gives; None before anything was rehearsed."""
         trial = self.done[self.following]
         if not trial.shares:
             return None
-        return float(np.interp(math.log(rate_rps / base_rps), _LOG_AIMS, np.array(trial.shares)))
+        return at(math.log(rate_rps / base_rps), _LOGS, trial.shares)
 
     def _choose(self, asked: float, record_s: float) -> None:
         """Follow the rule that gives the asked share at the least cost, of those that have half a window to go by."""
@@ -128,6 +127,19 @@ class Trials:
         ]
         best = min(range(len(costs)), key=lambda k: costs[k])
         self.following = best if costs[best] < BETTER * costs[USUAL] else USUAL
+
+
+def _log_of(shares: Sequence[float], share: float) -> float:
+    """The logarithm of the aim that gives a share; `shares` never rise."""
+    return at(-share, [-one for one in shares], _LOGS)
+
+
+@functools.lru_cache(maxsize=256)
+def _aimed(shares: tuple[float, ...], asked: float) -> tuple[float, float]:
+    """The logarithm of the aim for a share, and the share, where more of it could not be had."""
+    worth = knee(_LOG_AIMS, np.array(shares), 1.0 - asked)
+    asked = min(asked, shares[0] - BEST_SHORT)
+    return max(worth, _log_of(shares, asked)), asked
 
 
 def guessed(one: Curve, aims_rps: Floats) -> Floats:
@@ -145,7 +157,6 @@ def _cost(trial: Trial, asked: float) -> float:
     """Replicas paid for at the asked share; where it cannot be had, each point that is missing costs a lot."""
     if not trial.shares:
         return math.inf
-    shares = np.array(trial.shares)
-    short = max(0.0, asked - float(shares[0]))
-    log = float(np.interp(-min(asked, float(shares[0])), -shares, _LOG_AIMS))
-    return float(np.interp(log, _LOG_AIMS, np.array(trial.paid))) * (1.0 + 20.0 * short)
+    best = trial.shares[0]
+    log = _log_of(trial.shares, min(asked, best))
+    return at(log, _LOGS, trial.paid) * (1.0 + 20.0 * max(0.0, asked - best))

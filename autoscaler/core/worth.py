@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 # and the estimate of where that is moves by a size: 6 or 29 replicas were asked for from one minute to the next
 # (DeepSeek-R1, 99 %, 512 tokens a step).
 WORTH = 0.55
+BEST_SHORT = 0.005  # where the asked share cannot be had: as near to the best as this
 
 
 def knee(logs: Floats, shares: Floats, allowed: float) -> float:
