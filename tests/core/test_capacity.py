@@ -99,3 +99,19 @@ def test_a_server_with_short_steps_fails_at_a_cliff_and_one_with_long_steps_on_a
     assert slope.slope(slope.rate(0.95)) < 0.6
     assert cliff.slope(cliff.rate(0.95)) > 5.0
     assert cliff.rate(0.95) > slope.rate(0.95)
+
+
+def test_what_is_asked_of_a_replica_gives_the_share_asked() -> None:
+    mix = Mix(lognormal(1500.0, 1.0), lognormal(100.0, 2.0))
+    one = curve(STEP, LIMITS, mix, Objective(), 8)
+    assert one.share(one.asked_rps) == pytest.approx(0.95, abs=1e-9)
+
+
+def test_where_the_share_asked_cannot_be_had_a_replica_is_asked_for_nearly_the_best() -> None:
+    """One prompt in eight is longer than 3 s of steps: no fleet serves it in time, and none is bought for it."""
+    mix = Mix(Sizes((1000.0, 200_000.0), (0.875, 0.125)), lognormal(100.0, 2.0))
+    one = curve(STEP, LIMITS, mix, Objective(ttft_s=3.0), 8)
+    assert one.shares[0] < 0.95
+    assert 0.0 < one.asked_rps < one.clearing_rps
+    # Twice the replicas would save less than 0.55 of the misses allowed: 3.1 points from the best, not 0.
+    assert 0.004 <= one.shares[0] - one.share(one.asked_rps) <= 0.05
