@@ -83,9 +83,8 @@ class Headroom:
     """Both factors, and the queues they would have given."""
 
     # The work that a step holds is known, so the queue's own rate is nearly right from the step model alone; and a
-    # queue that old replicas keep when new ones come, or a burst of long prompts, is no sign of a slower server. Down to
-    # 0.8 it was taken for one: 9, 4 and 3 % more GPU-hours in three cells of 32 that attained 1.5 to 4.5 points too much.
-    first: Factor = field(default_factory=lambda: Factor(0.15, 0.9, 1.15))
+    # queue that old replicas keep when new ones come is no sign of a slower server.
+    first: Factor = field(default_factory=lambda: Factor(0.15, 0.8, 1.15))
     each: Factor = field(default_factory=lambda: Factor(0.05, 0.5, 1.6, FIRST_LOG))
     smooth_rps: float = 0.0
     waits_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
