@@ -1,6 +1,6 @@
 """One value read off a broken line.
 
-Law: pure, and equal to `np.interp` to the last bit: that takes 5 us for one number, of which a decision reads many.
+Law: pure, and equal to `np.interp` to the last bit; that took 4.5 us for one number in a profile, four in a decision.
 """
 
 from __future__ import annotations
