@@ -1,6 +1,7 @@
 """What waits already: the replicas that also work it off, counting what will have gathered when new ones serve.
 
-Law: what serves and what loads counts for as long as it serves before a replica asked for now would.
+Law: what serves and what loads counts for as long as it serves before a replica asked for now would; what is stuck
+never.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from autoscaler.core.records import Reason
+from autoscaler.core.starting import Lead
 from autoscaler.core.tracking import Tick
 
 BACKLOG_S = 0.5  # seconds of arrivals that may wait before it is a backlog
@@ -33,16 +35,15 @@ class Waiting:
         """All that wait, inside and outside."""
         return self.tick.waiting + self.held
 
-    def gathered(self, saturation_rps: float, lead_s: float) -> float:
+    def gathered(self, saturation_rps: float, lead: Lead) -> float:
         """What will wait when a replica asked for now serves, if each replica works off `saturation_rps` until then."""
-        tick, now = self.tick, self.now
-        ages_s = (max(0.0, now - (now if r.created_at_s is None else r.created_at_s)) for r in tick.coming)
-        serving_s = len(tick.ready) * lead_s + sum(min(lead_s, age_s) for age_s in ages_s)
-        return max(0.0, self.requests + self.rate_rps * lead_s - saturation_rps * serving_s)
+        coming_s = sum(lead.served_s(replica, self.now) for replica in self.tick.coming)
+        serving_s = len(self.tick.ready) * lead.total_s + coming_s
+        return max(0.0, self.requests + self.rate_rps * lead.total_s - saturation_rps * serving_s)
 
 
 def with_backlog(
-    floor: int, waiting: Waiting, capacity_rps: float, saturation_rps: float, lead_s: float
+    floor: int, waiting: Waiting, capacity_rps: float, saturation_rps: float, lead: Lead
 ) -> tuple[int, Reason | None]:
     """Replicas for the rate, `floor`, and for what waits; and why, where that is more.
 
@@ -52,7 +53,7 @@ def with_backlog(
     # A few waiting requests are the ordinary granularity of prefill, not a backlog.
     if waiting.requests <= 2.0 * max(1, serving) + BACKLOG_S * waiting.rate_rps:
         return floor, None
-    gathered = waiting.gathered(saturation_rps, lead_s)
+    gathered = waiting.gathered(saturation_rps, lead)
     # Beyond the rate inside the objective a replica still works off its queue, but nobody it serves meets the limits.
     clearing_rps = max(1e-6, 0.5 * (capacity_rps + saturation_rps))
     clear_s = CALM_CLEAR_S if serving and serving >= CALM_PART * floor else CLEAR_S

@@ -54,6 +54,11 @@ class Expecting:
     past: list[SlidingMax] = field(default_factory=lambda: [SlidingMax() for _ in RULES])
     record: Record = field(default_factory=Record)
 
+    def delay(self, by_s: float) -> None:
+        """Nobody watched for so long: the largest rates may have come again."""
+        for past in self.past:
+            past.delay(by_s)
+
     def take(
         self, arrivals: Window, demand: Demand, fitted: Fitted, held_rps: float | None, lead_s: float, now: float
     ) -> None:

@@ -24,6 +24,13 @@ class Keeping:
     followed: int = 0
     since_s: float | None = None  # when another rule was left for it
 
+    def delay(self, by_s: float) -> None:
+        """Nobody watched for so long: whether it was surplus meanwhile is not known."""
+        self.wanted.delay(by_s)
+        self.lately.delay(by_s)
+        if self.since_s is not None:
+            self.since_s += by_s
+
     def most(self, now: float, wanted: int, followed: int, successor: int, keep_s: float) -> int:
         """The count to keep: `successor` is what the rule that is followed would have wanted at most in `keep_s`."""
         # Also what was wanted and has not come yet: dropping such wishes cost 0.5 points of attainment, saved nothing.

@@ -99,13 +99,25 @@ class Planner:
         dark_s = max(tick_s, 0.0 if state.blind_since_s is None else now - state.blind_since_s)
         # Shorter than that the rate's window has nearly all of it, and a replica's first page is always a little late.
         dark = dark_s > DARK_PERIODS * spec.period_s
-        if dark and state.busy_at_s is not None:
-            state.busy_at_s += dark_s  # nobody watched: that is not idle time
+        if dark:
+            self._resume(spec, dark_s)
         for role in spec.roles:
             if dark or ticks[role.role].resets:
                 state.roles[role.role].settled_at_s = now + SETTLE_S
         state.known_at_s, state.blind_since_s = now, None
         return self._decide(spec, observed, ticks, outside, now, tick_s)
+
+    def _resume(self, spec: ServiceSpec, dark_s: float) -> None:
+        """Nobody watched for so long: that was neither idle time nor time in which a replica was surplus.
+
+        Counted as such, three replicas became two four minutes after a dark of five, where three were wanted all
+        along: 79 % attained and not 100 (Azure 2024 conversation, 512 tokens a step).
+        """
+        if self._state.busy_at_s is not None:
+            self._state.busy_at_s += dark_s
+        for role in spec.roles:
+            self._state.roles[role.role].keeping.delay(dark_s)
+            self._state.roles[role.role].expecting.delay(dark_s)
 
     # --- no data -----------------------------------------------------------------------------------------------------
 

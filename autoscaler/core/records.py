@@ -218,7 +218,7 @@ class Estimates:
     output_tokens_mean: float | None = None
     capacity_rps: float | None = None  # of one replica, inside the objective
     demand_replicas: float | None = None  # work arriving, in replica-seconds per second
-    forecast_replicas: float | None = None  # the same, at the horizon, at the asked quantile
+    forecast_replicas: float | None = None  # the same as expected at the horizon, at the aim and before rounding
     lead_time_s: float | None = None
     attainment: float | None = None  # measured from pages, where they tell
     backlog_requests: float | None = None

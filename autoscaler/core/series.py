@@ -87,6 +87,10 @@ class SlidingMax:
 
     kept: list[tuple[float, float]] = field(default_factory=list)
 
+    def delay(self, by_s: float) -> None:
+        """Take every value for so much younger: time in which nobody watched."""
+        self.kept = [(at_s + by_s, value) for at_s, value in self.kept]
+
     def push(self, now: float, value: float, over_s: float) -> float:
         """Add a value at `now`; gives the largest of the last `over_s` seconds, this one included."""
         while self.kept and self.kept[-1][1] <= value:

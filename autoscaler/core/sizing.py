@@ -5,7 +5,6 @@ Law: up at once and in one step, down only what has been surplus for its break-e
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from autoscaler.core.advice import EVERY_S, Advice, advise
@@ -21,6 +20,7 @@ from autoscaler.core.keeping import Keeping, count
 from autoscaler.core.piecewise import at
 from autoscaler.core.proving import STEP, Proof
 from autoscaler.core.records import Estimates, Objective, Reason, RoleSpec
+from autoscaler.core.starting import Lead, lead_of, stuck_reason
 from autoscaler.core.tracking import Tick, Tracked
 from autoscaler.core.trials import Aim, Trials, Yard
 
@@ -29,7 +29,6 @@ REFIT_S = 30.0  # mix and step model are taken anew so often, and a rule is rehe
 TOLERANCE = 0.1  # of the replicas there: a need nearer than that changes nothing,
 NEAR_SHARE = 0.02  # as long as the share is not so much less
 MADE_UP = 0.02  # of ln(rate), before it is worth a reason
-LEAST_STARTS_QUANTILE = 0.9
 SLOPE, CLIFF = 0.99, 0.999  # share of times per token in time at the aim: from here on only first tokens miss
 CLIFF_HALF_KNOWN = 240  # slots, an hour
 
@@ -63,17 +62,6 @@ class RoleState:
     decided_at_s: float | None = None
     settled_at_s: float = 0.0  # until then nothing is taken away: what was not seen reads like quiet
     rate_rps: float = 0.0  # the last one, by the rule that was followed
-
-
-def lead_time_s(tracked: Tracked, prior_s: float) -> float:
-    """Decision to serving at the 90th percentile of what was measured; the prior until one start was seen."""
-
-    def quantile(values: list[float]) -> float:
-        ordered = sorted(values)
-        return ordered[min(len(ordered) - 1, math.ceil(LEAST_STARTS_QUANTILE * len(ordered)) - 1)]
-
-    start_s = quantile(tracked.starts_s) if tracked.starts_s else prior_s
-    return start_s + (quantile(tracked.reacts_s) if tracked.reacts_s else 0.0)
 
 
 def _learn_headroom(
@@ -110,7 +98,7 @@ class _Known:
 
     fitted: Fitted
     one: Curve
-    lead_s: float
+    lead: Lead
     rate_rps: float
     recent: float | None  # the share that pages show
 
@@ -148,12 +136,15 @@ def size(
             floor = min(floor, len(tick.ready) + len(tick.coming))
     if state.advice is not None and state.advice.saved_share > 0.0:
         reasons.append(state.advice.reason)
+    stuck = stuck_reason(known.lead, tick.coming, now) if tick.coming else None
+    if stuck:
+        reasons.append(stuck)
     waiting = Waiting(tick, held, rate_rps, now)
-    wanted, backlog = with_backlog(floor, waiting, aim.rate_rps, known.one.saturation_rps, known.lead_s)
+    wanted, backlog = with_backlog(floor, waiting, aim.rate_rps, known.one.saturation_rps, known.lead)
     if backlog:
         reasons.append(backlog)
     successor = count(state.expecting.peaks_rps[state.trials.following], aim.rate_rps, rounding)
-    wanted = max(wanted, _kept(state, tick, wanted, successor, known.lead_s, now, reasons))
+    wanted = max(wanted, _kept(state, tick, wanted, successor, known.lead.total_s, now, reasons))
     estimates = Estimates(
         role=spec.role,
         arrivals_rps=rate_rps,
@@ -162,11 +153,11 @@ def size(
         capacity_rps=aim.rate_rps,
         demand_replicas=real,
         forecast_replicas=real,
-        lead_time_s=known.lead_s,
+        lead_time_s=known.lead.total_s,
         attainment=known.recent,
         backlog_requests=tick.waiting + held,
     )
-    return Sized(wanted, tuple(reasons), estimates, known.lead_s, rate_rps)
+    return Sized(wanted, tuple(reasons), estimates, known.lead.total_s, rate_rps)
 
 
 def _learn(
@@ -195,7 +186,8 @@ def _learn(
         state.demand.add(tick.since_s, tick.until_s, max(0.0, arrived), *sizes)
     # What one replica carries hangs on how many share the load.
     one = fitted.curve(objective, max(len(tick.ready), min(spec.max_replicas, state.last_replicas), 1))
-    lead_s = lead_time_s(tracked, lead_prior_s)
+    lead = lead_of(tracked, lead_prior_s)
+    lead_s = lead.total_s
     _learn_headroom(state, tick, one, objective, tick_s, waking=held_rps is not None)
     attained = tracked.learned.attained
     if held > 0.0 and lead_s > objective.ttft_s:
@@ -204,7 +196,7 @@ def _learn(
         attained.charged += came
     state.expecting.take(tracked.arrivals, state.demand, fitted, held_rps, lead_s, now)
     state.rate_rps = state.expecting.rates_rps[state.trials.following]
-    return _Known(fitted, one, lead_s, state.rate_rps, attained.share(objective, one.step_most_s))
+    return _Known(fitted, one, lead, state.rate_rps, attained.share(objective, one.step_most_s))
 
 
 def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, now: float) -> Aim:
@@ -217,7 +209,7 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
         base_rps,
         (fitted.prompt_weight_s, fitted.per_running_s),
         fitted.mix.prompts.cv2,
-        known.lead_s + REACT_S,
+        known.lead.total_s + REACT_S,
         objective.ttft_s,
         spec.max_replicas,
     )

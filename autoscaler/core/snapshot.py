@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from autoscaler.core.errors import AutoscalerError
 
 KIND = "llm-autoscaler/planner"
-VERSION = 5
+VERSION = 6
 ENDLESS = 1.7e308  # stands for infinity
 
 T = TypeVar("T")

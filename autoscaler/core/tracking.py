@@ -46,7 +46,8 @@ class Tracked:
     steps: list[float] = field(default_factory=lambda: [0.0] * 6)
     held_s: float = 0.0  # KV tokens held, and running requests, over recent time, faded
     running_s: float = 0.0
-    starts_s: list[float] = field(default_factory=list)  # newest last
+    starts_s: list[float] = field(default_factory=list)  # created to serving, newest last
+    nodes_s: list[float] = field(default_factory=list)  # of it, until the pod had a node
     reacts_s: list[float] = field(default_factory=list)  # decision to created
     asked_at_s: float | None = None  # when more was last asked for and not yet created
     read_at_s: float | None = None  # when pages were last read whole
@@ -186,6 +187,9 @@ def _started(state: Tracked, replica: Replica) -> bool:
         return False
     if replica.ready_at_s > replica.created_at_s:
         state.starts_s = [*state.starts_s, replica.ready_at_s - replica.created_at_s][-STARTS_KEPT:]
+        if replica.scheduled_at_s is not None:
+            node_s = max(0.0, replica.scheduled_at_s - replica.created_at_s)
+            state.nodes_s = [*state.nodes_s, node_s][-STARTS_KEPT:]
     return True
 
 

@@ -140,7 +140,7 @@ def _serving(view: View, now_s: float) -> list[Replica]:
                 str(view.serial[place]),
                 ReplicaPhase.READY,
                 float(view.created_s[place]),
-                float(view.created_s[place]),
+                float(view.scheduled_s[place]),
                 float(view.ready_s[place]),
                 sample,
                 failure,

@@ -65,6 +65,7 @@ class View:
     spec: int
     serial: Ints  # n replicas that serve: each life has its own number
     created_s: Floats  # n
+    scheduled_s: Floats  # n
     ready_s: Floats  # n
     floats: Floats  # n x columns of engines
     ints: Ints
@@ -114,6 +115,7 @@ def look(fleet: Fleet, serials: Ints, kv_tokens: float, spec: int, now_s: float)
         spec,
         serials.take(rows),
         fleet.created_s.take(rows),
+        fleet.scheduled_s.take(rows),
         fleet.ready_s.take(rows),
         floats,
         ints,

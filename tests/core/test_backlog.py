@@ -6,6 +6,7 @@ import pytest
 
 from autoscaler.core.backlog import Waiting, with_backlog
 from autoscaler.core.records import Replica, ReplicaPhase
+from autoscaler.core.starting import Lead
 from autoscaler.core.tracking import Tick
 
 T0 = 1_000_000.0
@@ -21,7 +22,8 @@ def asked(
         waiting=waiting,
     )
     for_the_rate = round(rate_rps / CARRIES_RPS) if floor is None else floor
-    return with_backlog(for_the_rate, Waiting(tick, 0.0, rate_rps, T0), CARRIES_RPS, MOST_RPS, lead_s)[0]
+    lead = Lead(lead_s, measured=True)
+    return with_backlog(for_the_rate, Waiting(tick, 0.0, rate_rps, T0), CARRIES_RPS, MOST_RPS, lead)[0]
 
 
 def test_a_burst_on_a_fleet_that_serves_is_worked_off_within_a_minute() -> None:

@@ -15,6 +15,14 @@ def test_what_was_wanted_stays_for_as_long_as_a_surplus_replica_is_kept() -> Non
     assert keeping.most(541.0, 5, 0, 5, 540.0) == 5
 
 
+def test_time_in_which_nobody_watched_is_no_time_in_which_it_was_surplus() -> None:
+    keeping = Keeping()
+    assert keeping.most(0.0, 3, 0, 2, 540.0) == 3
+    keeping.delay(300.0)
+    assert keeping.most(840.0, 2, 0, 2, 540.0) == 3
+    assert keeping.most(841.0, 2, 0, 2, 540.0) == 2
+
+
 def test_what_a_rule_wanted_that_was_left_is_no_reason_to_keep_it() -> None:
     # Azure 2023 code: one burst made the usual rule ask for 33; its successor would have wanted 19, and kept 33 for
     # 15 minutes of a trace of 30: 60 GPU-hours instead of 47.

@@ -85,6 +85,7 @@ def view(
         spec=count + coming if spec is None else spec,
         serial=np.arange(1, count + 1),
         created_s=np.zeros(count),
+        scheduled_s=np.zeros(count),
         ready_s=np.zeros(count),
         floats=floats,
         ints=np.zeros((count, 8), dtype=np.int64),
