@@ -36,8 +36,6 @@ ARRIVAL = [
 ]
 PROMPT = [
     "prompt_tokens",
-    "prompts",
-    "prompt",
     "contexttokens",
     "context_tokens",
     "input_tokens",
@@ -49,11 +47,11 @@ PROMPT = [
     "request_tokens",
     "num_input_tokens",
     "isl",
+    "prompts",
+    "prompt",  # in logs of requests more often the text
 ]
 OUTPUT = [
     "output_tokens",
-    "outputs",
-    "output",
     "generatedtokens",
     "generated_tokens",
     "generation_tokens",
@@ -64,6 +62,8 @@ OUTPUT = [
     "response_tokens",
     "num_output_tokens",
     "osl",
+    "outputs",
+    "output",
 ]
 REPLICAS = [
     "replicas",

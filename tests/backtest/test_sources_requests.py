@@ -75,6 +75,17 @@ def test_json_lines_and_gzip_are_told_by_their_contents(tmp_path: Path) -> None:
     assert told.output_tokens.tolist() == [6, 6, 6]
 
 
+def test_a_count_of_tokens_is_taken_before_a_column_that_may_hold_the_text(tmp_path: Path) -> None:
+    rows = [
+        {"t": k, "prompt": "tell me", "input_tokens": 7, "output": "once upon", "completion_tokens": 9}
+        for k in range(2)
+    ]
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    told = read_requests(path)
+    assert (told.prompt_tokens.tolist(), told.output_tokens.tolist()) == ([7, 7], [9, 9])
+
+
 def test_all_problems_of_a_file_are_told_at_once_by_line(tmp_path: Path) -> None:
     text = "arrival_s,prompt_tokens,output_tokens\n0,1,1\nx,1,1\n2,-3,1\n3,1,\n4,nan,inf\n\n5,6\n"
     with pytest.raises(ConfigError) as caught:

@@ -35,7 +35,6 @@ DEADBAND = 0.05  # of the present cost
 WORSE_IN_A_ROW = 4  # candidates after which the search ends
 RHO_WINDOW_S = 60.0
 SOFTNESS = 0.1  # of a limit: the width of the sigmoid
-GPUS = 4.0  # per replica: the reference replica's
 
 
 class State(NamedTuple):
@@ -65,6 +64,7 @@ class MpcV3:
     def __init__(self, deployment: Deployment, cold_s: float, rho_least: float, spike: float = 0.0) -> None:
         self.ttft_s, self.itl_s = deployment.objective.ttft_s, deployment.objective.tpot_s
         self.least, self.most = max(1, deployment.min_replicas), max(1, deployment.max_replicas)
+        self.gpus = float(deployment.gpus_per_replica)
         self.cold_s, self.rho_least, self.spike = cold_s, rho_least, spike
         self.lag = math.ceil(cold_s / TICK_S)
         self.steps = self.lag + HORIZON
@@ -140,7 +140,7 @@ class MpcV3:
         active, queued = np.array([[max(1.0, float(now.ready))]]), np.array([[float(now.queue)]])
         plan = Plan(active, queued, queued, active * self.plant.rps)
         good = float(self._good(plan, np.array([rps]), 0.0)[0, 0])
-        gpu_s = now.spec * GPUS * TICK_S
+        gpu_s = now.spec * self.gpus * TICK_S
         if self.earned is not None:
             alpha = TICK_S / RHO_WINDOW_S
             good = self.earned[0] + alpha * (good - self.earned[0])
@@ -201,7 +201,7 @@ class MpcV3:
         best, best_cost, present, worse = now.spec, math.inf, 0.0, 0
         while worse < WORSE_IN_A_ROW and (batch := list(islice(ways, WORSE_IN_A_ROW + 1))):
             counts = np.array(batch)
-            costs = self.rho * GPUS * TICK_S * self.steps * counts
+            costs = self.rho * self.gpus * TICK_S * self.steps * counts
             costs -= self._good(self.plan(counts, rps, now), rps, CLEARED).sum(axis=1)
             for n, cost in zip(batch, costs.tolist(), strict=True):
                 present = cost if n == now.spec else present

@@ -29,11 +29,19 @@ class Deployment:
     starts: Starts
     min_replicas: int
     max_replicas: int
+    gpus_per_replica: int = 4
 
     @classmethod
     def of(cls, scenario: Scenario) -> Deployment:
         """The deployment of a scenario."""
-        return cls(scenario.objective, scenario.params, scenario.starts, scenario.min_replicas, scenario.max_replicas)
+        return cls(
+            scenario.objective,
+            scenario.params,
+            scenario.starts,
+            scenario.min_replicas,
+            scenario.max_replicas,
+            scenario.gpus_per_replica,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -132,6 +133,15 @@ def test_the_price_is_the_trailing_goodput_per_gpu_second() -> None:
     for _ in range(100):
         policy._price(0.0, now)
     assert policy.rho == 0.1  # its floor
+
+
+def test_the_price_is_of_the_deployments_own_gpus() -> None:
+    # Every replica was charged for four GPUs: one of one GPU had to earn four times as much at the price's floor.
+    for gpus in (1, 4, 8):
+        policy = MpcV3(replace(deployment(profile=PROFILE), gpus_per_replica=gpus), 30.0, 0.1)
+        policy.plant.resize(1000.0, 100.0, 0.0)
+        policy._price(10.0, State(0.0, ready=1, spec=2, queue=0))
+        assert policy.rho == pytest.approx(50.0 / (2 * gpus * 5.0), rel=2e-3)
 
 
 def test_the_bias_is_learnt_from_ticks_that_begin_and_end_with_a_queue() -> None:
