@@ -2,7 +2,8 @@
 
 A step that is full of prompt tokens holds up every decode in it. With C tokens a step and n running sequences of h KV
 tokens it takes a + b n + c n h + g (C - n): kept within the limit on the time per output token, no prompt can make a
-request miss it. Law: said, never applied; it is the formula's word until a back-test of the user's own history agrees.
+request miss it. Law: said, never applied, and only against tokens per step that are known; it is the formula's word
+until a back-test of the user's own history agrees, which tries other settings too.
 """
 
 from __future__ import annotations
@@ -23,21 +24,28 @@ LEAST_SAVED = 0.05  # of the replicas: the closed form is within about so much
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Tokens per step: what is set, what would be better, and the share of replicas it would save."""
+    """Tokens per step: what is set, what would be better, and what it would save."""
 
     at_s: float
     tokens: float
     better_tokens: float
-    saved_share: float  # 0: nothing to gain
+    saved_share: float  # of the replicas; 0: nothing to gain
+    saved_gpus: float = 0.0  # of those asked for when it was worked out: GPU-hours an hour
 
     @property
     def reason(self) -> Reason:
         """The advice in words."""
         text = (
             f"steps of {self.better_tokens:.0f} tokens instead of {self.tokens:.0f} (vLLM: --max-num-batched-tokens) "
-            f"would save about {self.saved_share:.0%} of the replicas; `autoscaler backtest` checks it on your history"
+            f"would save about {self.saved_share:.0%} of the replicas, {self.saved_gpus:.1f} GPU-hours an hour at this "
+            "load; `autoscaler backtest` checks it on your history"
         )
-        numbers = (("tokens", self.tokens), ("better_tokens", self.better_tokens), ("saved_share", self.saved_share))
+        numbers = (
+            ("tokens", self.tokens),
+            ("better_tokens", self.better_tokens),
+            ("saved_share", self.saved_share),
+            ("saved_gpus", self.saved_gpus),
+        )
         return Reason("server_advice", text, numbers)
 
 
@@ -55,9 +63,12 @@ def _carries(one: Curve, attainment: float) -> float:
     return min(one.rate(attainment), KNEE * one.clearing_rps)
 
 
-def advise(fitted: Fitted, objective: Objective, replicas: int, now: float) -> Advice:
+def advise(fitted: Fitted, objective: Objective, replicas: int, gpus_per_replica: int, now: float) -> Advice:
     """Compare the tokens per step with those that keep every step within the limit."""
     limits, step, tokens = fitted.limits, fitted.step, fitted.limits.batched_tokens
+    nothing = Advice(now, tokens, tokens, 0.0)
+    if not fitted.knows_tokens:
+        return nothing  # a guess of ours against a better one would be advice on nobody's setting
     one = fitted.curve(objective, replicas)
     now_rps = _carries(one, objective.attainment)
     running = now_rps * fitted.mix.outputs.mean * step.base_s / max(0.1, 1.0 - now_rps * one.request_s)
@@ -65,8 +76,10 @@ def advise(fitted: Fitted, objective: Objective, replicas: int, now: float) -> A
         grained(step_tokens(step.prompt_token_s, step.base_s + running * fitted.per_running_s, objective.tpot_s))
     )
     if better >= tokens:
-        return Advice(now, tokens, tokens, 0.0)
+        return nothing
     shorter = Limits(limits.kv_tokens, min(limits.sequences, better), better)
     then_rps = _carries(curve(step, shorter, fitted.mix, objective, float(replicas)), objective.attainment)
     saved = 1.0 - now_rps / then_rps if then_rps > 0.0 else 0.0
-    return Advice(now, tokens, better, saved) if saved >= LEAST_SAVED else Advice(now, tokens, tokens, 0.0)
+    if saved < LEAST_SAVED:
+        return nothing
+    return Advice(now, tokens, better, saved, saved * replicas * gpus_per_replica)

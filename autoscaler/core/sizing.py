@@ -214,7 +214,7 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
         spec.max_replicas,
     )
     if now == fitted.at_s and not fitted.assumed and (state.advice is None or now - state.advice.at_s >= EVERY_S):
-        state.advice = advise(fitted, objective, max(1, state.last_replicas), now)
+        state.advice = advise(fitted, objective, max(1, state.last_replicas), spec.gpus_per_replica, now)
     elif now == fitted.at_s:
         state.trials.go_on(state.demand, yard, objective.attainment)
     asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoscaler.core.advice import LEAST_SAVED, advise, grained, step_tokens
@@ -32,18 +34,24 @@ def test_a_step_of_the_advised_tokens_is_within_the_limit() -> None:
 
 def test_long_steps_are_advised_against_with_what_shorter_ones_save() -> None:
     # Azure 2024 conversation on 70B, 2,048 tokens a step: the hindsight bound falls by 27 % with 512.
-    found = advise(fitted(2048.0), Objective(), 8, 100.0)
+    found = advise(fitted(2048.0), Objective(), 8, 4, 100.0)
     assert found.tokens == 2048.0
     assert 512.0 <= found.better_tokens <= 672.0
     assert LEAST_SAVED <= found.saved_share < 0.5
     assert "--max-num-batched-tokens" in found.reason.text
+    assert found.saved_gpus == pytest.approx(found.saved_share * 8 * 4)  # GPU-hours an hour: eight replicas of four
+
+
+def test_nothing_is_advised_against_tokens_per_step_that_nobody_told() -> None:
+    # SGLang tells none: 2,048 were assumed, and 640 advised instead of them.
+    assert advise(replace(fitted(2048.0), knows_tokens=False), Objective(), 8, 4, 100.0).saved_share == 0.0
 
 
 def test_nothing_is_advised_where_no_step_is_too_long() -> None:
-    assert advise(fitted(512.0), Objective(), 8, 100.0).saved_share == 0.0
+    assert advise(fitted(512.0), Objective(), 8, 4, 100.0).saved_share == 0.0
 
 
 def test_nothing_is_advised_for_less_than_the_formula_can_tell() -> None:
     loose = Objective(ttft_s=3.0, tpot_s=0.2)
-    found = advise(fitted(8192.0), loose, 8, 100.0)
+    found = advise(fitted(8192.0), loose, 8, 4, 100.0)
     assert found.saved_share == 0.0 or found.saved_share >= LEAST_SAVED
