@@ -11,7 +11,8 @@ LIMITS = (
     "polls, the HPA's syncs, starts that take their time, replicas that drain. GPU-hours count every replica from the "
     "moment its GPUs are taken to its end.",
     "The replica is a model of engine steps (base, sequences, prompt tokens, KV tokens), not your server: figures are "
-    "as right as its coefficients. Compare policies with one another rather than with a bill.",
+    "as right as its coefficients. Compare policies with one another rather than with a bill. Our planner begins with "
+    "those coefficients (live: `prior`), and peers that ask for a profile are given them.",
     "Users do not react: nobody retries, gives up or asks less when it is slow. Prefix caches are not modelled.",
     "Peers run with the settings their authors publish; a tuned peer may do better.",
 )
