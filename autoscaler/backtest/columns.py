@@ -112,7 +112,13 @@ def pick_columns(header: Sequence[str], where: str) -> Columns | tuple[Problem, 
         for what, known in (("arrival", ARRIVAL), ("prompt", PROMPT), ("output", OUTPUT))
         if found[what] is None
     )
-    return missing or Columns(found["arrival"] or "", found["prompt"] or "", found["output"] or "")
+    spelled = [plain(name) for name in header]
+    twice = tuple(
+        Problem(where, f"{spelled.count(plain(name))} columns {name}", "one of that name")
+        for name in found.values()
+        if name is not None and spelled.count(plain(name)) > 1
+    )
+    return missing + twice or Columns(found["arrival"] or "", found["prompt"] or "", found["output"] or "")
 
 
 def unit_of(column: str, largest: float, asked: str | None) -> str:

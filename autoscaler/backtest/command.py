@@ -43,10 +43,15 @@ def run_backtest(settings: Settings, console: Console, progress: Console) -> Fin
     told, kind = read(settings, progress)
     findings = findings_of(history(settings.source, kind, told, settings.most_gap_share), settings, progress)
     print_findings(console, findings)
-    if settings.json is not None:
-        write_json(settings.json, findings)
+    try:
+        if settings.json is not None:
+            write_json(settings.json, findings)
+        if settings.html is not None:
+            write_html(settings.html, findings)
+    except OSError as error:
+        problem = Problem(str(error.filename), str(error.strerror), "a file that can be written")
+        raise ConfigError("reports of the back-test", (problem,)) from None
     if settings.html is not None:
-        write_html(settings.html, findings)
         console.print(f"\nReport: {settings.html}", highlight=False, markup=False, soft_wrap=True)
     return findings
 

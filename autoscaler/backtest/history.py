@@ -84,6 +84,7 @@ class Told:
     reconstructed: str | None = None  # how requests came out of counters; None: they were recorded one by one
     facts: tuple[str, ...] = ()  # what was read, as sentences
     warnings: tuple[str, ...] = ()
+    service: str | None = None  # namespace/name, where the source names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class History:
     reconstructed: str | None
     facts: tuple[str, ...]
     warnings: tuple[str, ...] = field(default=())
+    service: str | None = None  # namespace/name, where the source names it
 
     @property
     def gap_share(self) -> float:
@@ -151,6 +153,7 @@ def history(source: str, kind: str, told: Told, most_gap_share: float) -> Histor
         told.reconstructed,
         told.facts,
         tuple(warnings),
+        told.service,
     )
 
 

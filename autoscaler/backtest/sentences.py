@@ -50,6 +50,8 @@ def headline(findings: Findings) -> str:
         against = f"as many as {than}"
     did = "attained" if reference.player.kind is Kind.RAN else "attain"
     sentence = f"{text}: {against}, which {did} {other.attainment:.2%}."
+    if ours.attainment < asked:
+        sentence += f" It misses what is asked by {100.0 * (asked - ours.attainment):.2g} points."
     if reference.player.kind is Kind.RAN and other.attainment < min(asked, ours.attainment):
         constant = next((one for one in findings.outcomes if one.player.kind is Kind.CONSTANT), None)
         if constant is not None:

@@ -6,6 +6,7 @@ Law: every wrong setting is told at once.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ DEFAULT_PEERS = ("rate-rule", "keda-waiting", "hpa-queue-kv")
 ALL = "all"
 GAPS = ("exclude", "idle")
 COUNTS = ("asked", "ready")
+AUTO = "auto"  # the server is told by its metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Settings:
     jobs: int | None = None
     service: str | None = None  # of a flight record
     query_labels: str = ""  # of a Prometheus server, and what follows too
-    server: str = "auto"
+    server: str = AUTO
     start: str | None = None
     end: str | None = None
     step_s: float = 60.0
@@ -77,7 +79,7 @@ def checked(settings: Settings) -> Settings:
         found.append(_unknown("--replica", settings.replica, PRIORS))
     known = peers()
     names = tuple(known) if settings.policies == (ALL,) else settings.policies
-    found += _choices(settings)
+    found += _choices(settings) + _unused(settings) + _unwritable(settings)
     found += [_unknown("--policies", name, known) for name in names if name not in known]
     asked = settings.objective
     for option, value in (
@@ -94,11 +96,18 @@ def checked(settings: Settings) -> Settings:
     ):
         if value is not None and not 0.0 < value < float("inf"):
             found.append(Problem(option, f"{value:g}", "a number above 0"))
+    for option, value in (
+        ("--seed", settings.seed),
+        ("--warm-up-s", settings.warm_up_s),
+        ("--keep-warm-s", settings.keep_warm_s),
+    ):
+        if value is not None and not 0.0 <= value < float("inf"):
+            found.append(Problem(option, f"{value:g}", "a number of at least 0"))
     if not 0.0 < asked.attainment < 1.0:
         found.append(Problem("--attainment", f"{asked.attainment:g}", "a share between 0 and 1, such as 0.95"))
     if settings.min_replicas < 0:
         found.append(Problem("--min-replicas", str(settings.min_replicas), "0 or more"))
-    if settings.max_replicas is not None and settings.max_replicas < settings.min_replicas:
+    if settings.max_replicas is not None and 0 < settings.max_replicas < settings.min_replicas:
         found.append(Problem("--max-replicas", str(settings.max_replicas), f"at least {settings.min_replicas}"))
     if not 0.0 <= settings.most_gap_share < 1.0:
         found.append(Problem("--most-gap-share", f"{settings.most_gap_share:g}", "a share from 0 to below 1"))
@@ -119,6 +128,37 @@ def _choices(settings: Settings) -> list[Problem]:
     ]
     if settings.is_url and settings.step_s != round(settings.step_s):
         found.append(Problem("--step", f"{settings.step_s:g}", "whole seconds"))
+    return found
+
+
+def _unused(settings: Settings) -> list[Problem]:
+    """Options that only a server answers to: a file is read whole, and who asked for a day of it would not see."""
+    if settings.is_url:
+        return []
+    given: tuple[tuple[str, object], ...] = (
+        ("--start", settings.start),
+        ("--end", settings.end),
+        ("--query-labels", settings.query_labels or None),
+        ("--server", None if settings.server == AUTO else settings.server),
+        ("--replicas-query", settings.replicas_query),
+        ("--token-file", settings.token_file),
+    )
+    expected = "a Prometheus-compatible server as SOURCE: a file is read whole"
+    return [Problem(option, str(value), expected) for option, value in given if value is not None]
+
+
+def _unwritable(settings: Settings) -> list[Problem]:
+    """Reports that could not be written: said before the simulation, not after it."""
+    found = []
+    for option, path in (("--html", settings.html), ("--json", settings.json)):
+        if path is None:
+            continue
+        if path.is_dir():
+            found.append(Problem(option, f"{path}, a folder", "a file to write"))
+        elif not path.parent.is_dir():
+            found.append(Problem(option, f"{path}, in a folder that is not there", "a file in a folder that is"))
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            found.append(Problem(option, f"{path}, which may not be written", "a file to write"))
     return found
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from autoscaler.backtest.results import Findings
-from autoscaler.simulation.server_settings import TOKENS
 
 
 def values(findings: Findings) -> dict[str, str]:
     """Keys of the settings' vocabulary, and values as users write them."""
     settings, scenario = findings.settings, findings.setup.scenario
-    tokens = next((one.value for one in findings.advice if one.recommended and one.setting == TOKENS), None)
-    tokens = tokens or settings.tokens_per_step
+    tokens = settings.tokens_per_step  # as played: advice is for the server, and what is told here must be what is set
     found: dict[str, str | None] = {
         "ttftSeconds": f"{settings.objective.ttft_s:g}",
         "tpotSeconds": f"{settings.objective.tpot_s:g}",
@@ -28,12 +26,13 @@ def values(findings: Findings) -> dict[str, str]:
 
 def targets_file(findings: Findings) -> str:
     """An entry of `services:`."""
-    lines = ["services:", "  - namespace: default", "    name: chat"]
+    namespace, _, name = (findings.history.service or "default/chat").partition("/")
+    lines = ["services:", f"  - namespace: {namespace}", f"    name: {name}"]
     lines += [f"    {key}: {value}" for key, value in values(findings).items()]
     if not findings.setup.scenario.min_replicas:
         lines.append("    wakeSource: gateway   # an entry of wakeSources: who speaks for the service at zero")
     lines.append(f"    leadTimeSeconds: {findings.settings.lead_time_s:g}")
-    lines.append("    replicas: {file: /etc/llm-autoscaler/chat-replicas.json}")
+    lines.append(f"    replicas: {{file: /etc/llm-autoscaler/{name}-replicas.json}}")
     return "\n".join(lines) + "\n"
 
 

@@ -55,6 +55,7 @@ def read_flight(path: Path, seed: int, service: str | None = None, *, idle_gaps:
         resets=told.resets,
         reconstructed=how,
         facts=(f"{len(seen.looks):,} observations of {chosen} read from {path.name}; what ran is {ran}.",),
+        service=str(chosen),
     )
 
 

@@ -120,7 +120,8 @@ async def _profile(api: Prometheus, asked: Asked) -> tuple[Profile, list[str]]:
     servers = ", ".join(one.name for one in PROFILES)
     if not there:
         shown = ", ".join(_telling(names)) or "no metric at all"
-        expected = f"metrics of {servers if asked.server == 'auto' else asked.server}, such as {PROFILES[0].marks[0]}"
+        like = PROFILES[0] if asked.server == "auto" else profile(asked.server)
+        expected = f"metrics of {servers if asked.server == 'auto' else asked.server}, such as {like.marks[0]}"
         found = f"{len(names)} metric names{f' under {matcher}' if matcher else ''}: {shown}"
         raise ConfigError(asked.url, (Problem("model server", found, expected),))
     if len(there) > 1:

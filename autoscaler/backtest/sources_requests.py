@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -69,10 +70,18 @@ def _quickly(path: Path, unit: str | None) -> Requests | None:
             if not isinstance(columns, Columns):
                 return None
             places = [header.index(name) for name in (columns.arrival, columns.prompt, columns.output)]
-            table = np.loadtxt(file, delimiter=",", usecols=places, comments=None, quotechar='"', ndmin=2)
-    except (ValueError, OSError, EOFError, UserWarning):
+            body = file.read()
+        if not body.strip() or '"' in body:
+            return None
+        table = np.loadtxt(io.StringIO(body), delimiter=",", usecols=places, comments=None, ndmin=2)
+    except (ValueError, OSError, EOFError):
         return None
-    if not len(table) or not bool(np.isfinite(table).all()) or bool((table[:, 1:] < 0.0).any()):
+    # Beyond the columns taken nobody looked: 1,569 without quotes is a prompt of one token and an output of 569.
+    if (
+        body.count(",") != len(table) * (len(header) - 1)
+        or not bool(np.isfinite(table).all())
+        or bool((table[:, 1:] < 0.0).any())
+    ):
         return None
     unit = unit_of(columns.arrival, float(table[:, 0].max()), unit)
     return (
@@ -90,7 +99,7 @@ def _carefully(path: Path, unit: str | None) -> Requests:
     numbers, table, header, found = _read(path)
     columns = pick_columns(header, "line 1")
     if not isinstance(columns, Columns):
-        raise ConfigError(str(path), (*columns, *found[:MOST_PROBLEMS]))
+        raise ConfigError(str(path), (*columns, *found[:MOST_PROBLEMS]), more=max(0, len(found) - MOST_PROBLEMS))
     arrival, how = _times(table[columns.arrival], numbers, columns.arrival, unit, found)
     prompt = _numbers(table[columns.prompt], numbers, columns.prompt, found)
     output = _numbers(table[columns.output], numbers, columns.output, found)
@@ -168,12 +177,17 @@ def _csv(path: Path, file: Iterable[str]) -> Read:
         names = ", ".join(header)[:80] or "nothing"
         raise ConfigError(str(path), (Problem("line 1", names, "a header that names the columns"),))
     rows = [(i, row) for i, row in enumerate(reader, 2) if row]
-    found = [Problem(f"line {i}", f"{len(row)} columns", f"{len(header)}") for i, row in rows if len(row) < len(header)]
-    numbers = [i for i, row in rows if len(row) >= len(header)]
-    turned: Sequence[tuple[str, ...]] = list(
-        zip(*(row for _, row in rows if len(row) >= len(header)), strict=False)
-    ) or [()] * len(header)
-    return numbers, {name: list(column) for name, column in zip(header, turned, strict=False)}, header, found
+    # A comma at the end of a line adds nothing.
+    whole = [(i, row) for i, row in rows if len(row) >= len(header) and not any(row[len(header) :])]
+    numbers = [i for i, _ in whole]
+    kept = set(numbers)
+    found = [Problem(f"line {i}", f"{len(row)} columns", f"{len(header)}") for i, row in rows if i not in kept]
+    turned: Sequence[tuple[str, ...]] = list(zip(*(row[: len(header)] for _, row in whole), strict=True)) or [()] * len(
+        header
+    )
+    # Of columns of one name the first; one that is needed and there twice is refused.
+    table = {name: list(column) for name, column in reversed(list(zip(header, turned, strict=True)))}
+    return numbers, table, header, found
 
 
 def _json_lines(path: Path, file: Iterable[str]) -> Read:
@@ -267,8 +281,7 @@ def _refuse(path: Path, found: list[Problem]) -> None:
         return
     found.sort(key=_line)
     rest = len(found) - MOST_PROBLEMS
-    more = (Problem("and", f"{rest} more problems", "none"),) if rest > 0 else ()
-    raise ConfigError(str(path), (*found[:MOST_PROBLEMS], *more))
+    raise ConfigError(str(path), tuple(found[:MOST_PROBLEMS]), more=max(0, rest))
 
 
 def _line(problem: Problem) -> int:

@@ -22,13 +22,15 @@ class Problem:
 
 
 class ConfigError(AutoscalerError):
-    """The operator's setting is at fault; carries every problem of the source at once."""
+    """The operator's setting is at fault; carries every problem of the source at once, and how many more there are."""
 
-    def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, source: str, problems: tuple[Problem, ...], more: int = 0) -> None:
         self.source = source
         self.problems = problems
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{source}: {len(problems)} problem{'s' if len(problems) != 1 else ''}\n{lines}")
+        self.more = more
+        count = len(problems) + more
+        lines = [f"  {problem}" for problem in problems] + ([f"  and {more} more"] if more else [])
+        super().__init__("\n".join([f"{source}: {count} problem{'s' if count != 1 else ''}", *lines]))
 
 
 class TargetError(AutoscalerError):

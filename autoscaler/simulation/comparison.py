@@ -154,7 +154,9 @@ def _bounded(player: Player, scenario: Scenario, bins: tuple[float, int]) -> Out
     asked = scenario.objective.attainment
     block_s = SHORT_BLOCK_S if scenario.end_s - scenario.from_s < SHORT_WINDOW_S else BLOCK_S
     found = bound(scenario, asked, block_s, hindsight(scenario, asked, block_s))
-    return _outcome(player, "" if found.hit else "asked share not hit", found.schedule.replay(), bins)
+    return _outcome(
+        player, "" if found.hit else "not within 0.2 points of the share asked", found.schedule.replay(), bins
+    )
 
 
 class Constants:

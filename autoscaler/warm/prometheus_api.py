@@ -60,7 +60,7 @@ class Prometheus:
         if matcher:
             form["match[]"] = matcher
         found = await self._ask("label/__name__/values", form, method="GET")
-        return [str(name) for name in found]
+        return [str(name) for name in found or ()]
 
     async def range(
         self, query: str, from_s: float, until_s: float, step_s: float, watch: Callable[[float], None] | None = None
@@ -77,10 +77,9 @@ class Prometheus:
                 "step": f"{step_s:g}",
             }
             found = await self._ask("query_range", form)
-            for row in found.get("result", []):
-                key = tuple(sorted(row["metric"].items()))
-                one = series.setdefault(key, Series(dict(key), []))
-                one.points.extend((float(at_s), float(value)) for at_s, value in row.get("values", ()))
+            for row in _rows(self._url, found):
+                one = series.setdefault(tuple(sorted(row.labels.items())), Series(row.labels, []))
+                one.points.extend(row.points)
             if watch is not None:
                 watch((last + 1) / (steps + 1))
         return list(series.values())
@@ -93,13 +92,7 @@ class Prometheus:
         form = {"query": f"{series}[{span_s:.0f}s]", "time": f"{until_s:.3f}"}
         found, size = await self._sized("query", form, "POST")
 
-        def read() -> list[Series]:
-            return [
-                Series(row["metric"], [(float(at_s), float(value)) for at_s, value in row.get("values", ())])
-                for row in found.get("result", [])
-            ]
-
-        return await asyncio.to_thread(read), size
+        return await asyncio.to_thread(_rows, self._url, found), size
 
     async def _ask(self, path: str, form: dict[str, str], method: str = "POST") -> Any:
         return (await self._sized(path, form, method))[0]
@@ -120,6 +113,20 @@ class Prometheus:
         return await asyncio.to_thread(_data, url, status, body, self._set_by), len(body)
 
 
+def _rows(url: str, data: Any) -> list[Series]:
+    """The series of an answer of kind `matrix`. Raises TargetError."""
+    try:
+        return [
+            Series(dict(row["metric"]), [(float(at_s), float(value)) for at_s, value in row.get("values", ())])
+            for row in data["result"]
+        ]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise TargetError(
+            f"Prometheus: {url} answers a query of a range with {str(data)[:BODY_WORDS]!r} ({error}); "
+            "expected series of times and numbers: is it a Prometheus-compatible API?"
+        ) from None
+
+
 def _data(url: str, status: int, body: str, set_by: str) -> Any:
     try:
         answer = json.loads(body)
@@ -128,5 +135,14 @@ def _data(url: str, status: int, body: str, set_by: str) -> Any:
     if isinstance(answer, dict) and answer.get("status") == "success":
         return answer.get("data")
     said = f"{answer.get('errorType')}: {answer.get('error')}" if isinstance(answer, dict) else body[:BODY_WORDS]
-    remedy = f"; give {set_by}" if status in (401, 403) else "; expected the root of a Prometheus-compatible API"
-    raise TargetError(f"Prometheus: {url} answers {status}: {said!r}{remedy if status != 400 else ''}")
+    raise TargetError(f"Prometheus: {url} answers {status}: {said!r}{_remedy(status, set_by)}")
+
+
+def _remedy(status: int, set_by: str) -> str:
+    if status in (401, 403):
+        return f"; give {set_by}"
+    if status == 422:
+        return "; ask for less: a shorter span, a longer step, or labels that pick one service"
+    if status == 429 or status >= 500:
+        return "; the server is at fault or busy: try again, or ask for less at a time"
+    return "" if status == 400 else "; expected the root of a Prometheus-compatible API"

@@ -109,6 +109,7 @@ def test_a_recorded_service_comes_back_as_it_ran(tmp_path: Path) -> None:
     truth = score(run)
 
     found = history("x", "flight record", read_flight(tmp_path, seed=1), 0.0)
+    assert found.service == "simulated/service"  # settings to paste name it
     assert len(found.trace.arrival_s) == pytest.approx(len(trace.arrival_s), rel=0.01)
     assert found.trace.prompt_tokens.mean() == pytest.approx(trace.prompt_tokens.mean(), rel=0.03)
     assert found.ran is not None

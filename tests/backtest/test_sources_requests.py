@@ -101,11 +101,42 @@ def test_all_problems_of_a_file_are_told_at_once_by_line(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize("time", ["{}", "2026-05-01T00:00:0{}"])
+def test_a_row_with_more_fields_than_the_header_is_refused(tmp_path: Path, time: str) -> None:
+    # 1,569 without quotes was read as a prompt of one token and an output of 569.
+    rows = "".join(f"{time.format(k)},{prompt},203\n" for k, prompt in enumerate(("1,569", "7", "1,012")))
+    with pytest.raises(ConfigError) as caught:
+        read_requests(written(tmp_path, f"arrival_s,prompt_tokens,output_tokens\n{rows}"))
+    assert [(one.path, one.found, one.expected) for one in caught.value.problems] == [
+        ("line 2", "4 columns", "3"),
+        ("line 4", "4 columns", "3"),
+    ]
+
+
+def test_a_comma_at_the_end_of_every_line_and_quotes_are_fine(tmp_path: Path) -> None:
+    told = read_requests(written(tmp_path, 'arrival_s,prompt_tokens,output_tokens\n0,1,2,\n1,"3",4,\n'))
+    assert (told.prompt_tokens.tolist(), told.output_tokens.tolist()) == ([1, 3], [2, 4])
+
+
+@pytest.mark.parametrize("time", ["{}", "2026-05-01T00:00:0{}"])
+def test_a_column_that_is_needed_and_there_twice_is_refused(tmp_path: Path, time: str) -> None:
+    # By the format of the times the first was taken or the last.
+    rows = "".join(f"{time.format(k)},900,200,1\n" for k in range(3))
+    with pytest.raises(ConfigError, match="2 columns prompt_tokens, expected one of that name"):
+        read_requests(written(tmp_path, f"arrival_s,prompt_tokens,output_tokens,Prompt-Tokens\n{rows}"))
+
+
+def test_a_column_that_is_not_needed_may_be_there_twice(tmp_path: Path) -> None:
+    told = read_requests(written(tmp_path, "id,t,isl,osl,id\n1,0,5,6,a\n2,1,7,8,b\n"))
+    assert told.prompt_tokens.tolist() == [5, 7]
+
+
 def test_a_thousand_problems_are_fifty_and_a_number(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_requests(written(tmp_path, "arrival_s,prompt_tokens,output_tokens\n" + "1,1,1\n" + "1,x,1\n" * 1000))
-    assert len(caught.value.problems) == 51
-    assert caught.value.problems[-1].found == "950 more problems"
+    assert (len(caught.value.problems), caught.value.more) == (50, 950)
+    assert "1000 problems" in str(caught.value)
+    assert str(caught.value).endswith("and 950 more")
 
 
 @pytest.mark.parametrize(
