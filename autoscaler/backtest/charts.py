@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 58, 18, 10, 26
+MARK_HEIGHT = 12.0  # of a mark's digits, pixels
 TICKS = 6  # on the vertical axis, at most
 STEPS_S = (60, 300, 600, 1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 2 * 86_400, 7 * 86_400)
 
@@ -141,14 +142,18 @@ def scatter(points: Sequence[Point], height: int, rule: tuple[float, str], names
 
 
 def _beside(points: Sequence[Point], x_of: Scale, y_of: Scale) -> list[tuple[float, float]]:
-    """Where each point's mark stands: to the right, and moved where another mark already is."""
+    """Where each point's mark stands: to the right, and moved where another mark or point is, or the picture ends."""
     taken: list[tuple[float, float]] = []
+    dots = [(x_of(point.x), y_of(point.y)) for point in points]
     found = []
-    for point in points:
-        x, y = x_of(point.x), y_of(point.y)
+    for x, y in dots:
         choices = ((10.0, 4.0), (10.0, -10.0), (10.0, 18.0), (-10.0, 4.0), (-10.0, -10.0), (-10.0, 18.0))
         free = [
-            one for one in choices if all(abs(x + one[0] - a) > 24.0 or abs(y + one[1] - b) > 13.0 for a, b in taken)
+            (dx, dy)
+            for dx, dy in choices
+            if y + dy >= MARK_HEIGHT
+            and all(abs(x + dx - a) > 24.0 or abs(y + dy - b) > 13.0 for a, b in taken)
+            and all(abs(x + 1.6 * dx - a) > 12.0 or abs(y + dy - 4.0 - b) > 11.0 for a, b in dots if (a, b) != (x, y))
         ]
         chosen = free[0] if free else choices[0]
         taken.append((x + chosen[0], y + chosen[1]))

@@ -15,7 +15,7 @@ import numpy as np
 from autoscaler import __version__
 from autoscaler.backtest.charts import Line, Point, plot, scatter, time_step_s
 from autoscaler.backtest.results import Advice, Findings
-from autoscaler.backtest.sentences import LIMITS, headline, title
+from autoscaler.backtest.sentences import LIMITS, WORDS, headline, title
 from autoscaler.backtest.settings_to_paste import metadata, targets_file
 from autoscaler.simulation.comparison import Kind, Outcome
 
@@ -39,7 +39,11 @@ p{margin:.3rem 0 .8rem}.dim{color:var(--dim)}.lead{font-size:1.08rem;margin:1.2r
 .card span{color:var(--dim);font-size:.9rem}
 .good{color:var(--good)}.bad{color:var(--bad)}
 .warn{border-left:4px solid var(--output);background:var(--card);padding:.6rem .9rem;margin:.6rem 0;border-radius:4px}
-.scroll,.plot{overflow-x:auto}.plot+.keys{margin-top:1.2rem}
+.scroll,.plot{overflow-x:auto;background:linear-gradient(to right,var(--bg),var(--bg)) left/18px 100% no-repeat local,
+linear-gradient(to left,var(--bg),var(--bg)) right/18px 100% no-repeat local,
+linear-gradient(to right,var(--grid),transparent) left/14px 100% no-repeat scroll,
+linear-gradient(to left,var(--grid),transparent) right/14px 100% no-repeat scroll}
+.plot+.keys{margin-top:1.2rem}
 svg{display:block;width:100%;min-width:620px;height:auto}svg text{fill:var(--dim);font-size:13px}
 svg text.mark{fill:var(--fg);font-weight:600}
 .grid{stroke:var(--grid)}.cut{stroke:var(--bad);stroke-dasharray:3 4;stroke-width:1.5}
@@ -56,7 +60,8 @@ margin:.4rem 0}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,monospace}
 ul{padding-left:1.2rem;margin:.4rem 0}li{margin:.3rem 0}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(310px,1fr));gap:1rem}.two>*{min-width:0}
-@media(max-width:600px){body{padding:1.2rem .9rem 3rem}h1{font-size:1.35rem}.card b{font-size:1.4rem}}
+@media(max-width:600px){td.text:last-child{min-width:17rem}
+body{padding:1.2rem .9rem 3rem}h1{font-size:1.35rem}.card b{font-size:1.4rem}}
 @media print{body{max-width:none}svg{min-width:0}}
 """
 
@@ -80,6 +85,7 @@ def page(findings: Findings) -> str:
         *(f'<p class="warn">{_text(one)}</p>' for one in findings.warnings),
         "<h2>Policies</h2>",
         _policies(findings),
+        f'<p class="dim">{_text(WORDS)}</p>',
         "<h2>Replicas over time</h2>",
         _replicas(findings),
         _attainment(findings),

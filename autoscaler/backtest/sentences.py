@@ -6,6 +6,12 @@ from autoscaler.backtest.results import Findings
 from autoscaler.simulation.comparison import Kind, Outcome
 
 SAME = 0.005  # of the GPU-hours: no difference to speak of
+WORDS = (
+    "Attained: the share of requests whose first token came within the TTFT limit, counted from arrival, and whose "
+    "mean time per token after it was within the TPOT limit. Worst hour: that share in the hour in which it was least. "
+    "Changes/h: how often the count that was asked for changed. Hindsight bound: the cheapest schedule found by one "
+    "who knows every request beforehand."
+)
 LIMITS = (
     "Every policy is played on the same requests in the same simulated cluster: pages as old as their scrapes, KEDA's "
     "polls, the HPA's syncs, starts that take their time, replicas that drain. GPU-hours count every replica from the "
