@@ -233,6 +233,17 @@ def test_after_the_dark_nothing_is_taken_away_until_a_whole_window_was_seen_agai
     assert counts[-1] <= before // 2
 
 
+def test_what_was_wanted_before_the_dark_is_kept_for_as_long_as_if_there_had_been_none() -> None:
+    """Five minutes in which no page answered are not five of the eight for which a surplus replica is kept."""
+    fleet, planner = Fleet(), Planner()
+    before = run(planner, fleet, [10.0] * 240, 8)[-1].roles[0].replicas
+    for i in range(60):
+        planner.observe(without_samples(fleet.observe(T0 + 1200 + 5 * i, 8, 2.0)), T0 + 1200 + 5 * i)
+    counts = [one.roles[0].replicas for one in run(planner, fleet, [2.0] * 200, 8, T0 + 1500)]
+    assert set(counts[:60]) == {before}
+    assert counts[-1] <= before // 2
+
+
 def test_a_restored_planner_takes_nothing_away_before_it_saw_a_whole_window() -> None:
     fleet, planner = Fleet(), Planner()
     before = run(planner, fleet, [10.0] * 240, 8)[-1].roles[0].replicas
