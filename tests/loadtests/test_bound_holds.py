@@ -21,7 +21,7 @@ from loadtests.benchmark.verdict import UNDER_BOUND
 TRACE = next((Path(__file__).parents[2] / "loadtests" / "traces").glob("azure2024-code*"))
 ASKED = 0.95
 BLOCK_S = 600.0
-COMPARED = (0.9, 0.99)  # the table of hindsight is made around what is asked
+COMPARED = (0.8, 0.99)
 
 
 def world() -> Scenario:
@@ -45,15 +45,15 @@ def played(scenario: Scenario) -> dict[str, Score]:
 def test_no_policy_lies_below_the_bound_at_its_own_attainment() -> None:
     pytest.importorskip("numba", reason="needs the lab extra")
     scenario = world()
-    table = hindsight(scenario, ASKED, BLOCK_S)
     below, compared = {}, 0
     for name, one in played(scenario).items():
         if not COMPARED[0] <= one.attainment <= COMPARED[1]:
             continue
-        least = bound(scenario, one.attainment, table=table)
+        # Of a table made for 0.95 the bound at 0.83 was 2 % too dear.
+        least = bound(scenario, one.attainment, table=hindsight(scenario, one.attainment, BLOCK_S))
         if least.hit:
             compared += 1
             if one.gpu_hours < UNDER_BOUND * least.gpu_hours:
                 below[name] = (one.attainment, one.gpu_hours, least.gpu_hours)
-    assert compared >= 8
+    assert compared >= 12  # 14 of 44; the others attain less than 80 % or more than 99 %
     assert not below
