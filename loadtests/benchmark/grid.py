@@ -27,6 +27,7 @@ WARM_UP_S = 3600.0  # before the window, where the trace has it: simulated for e
 SHORTEST_SCORED_S = 600.0
 # Replicas at the busiest ten minutes; the grid asks for 1-4 and 8-40, and every replica more costs time.
 PEAK_NEED = {"small": 2.5, "large": 8.0}
+LEAST_NEED = {"small": 1.0, "large": 8.0}
 MOST_REQUESTS = 5e6  # in a window
 USABLE = 0.45  # of a replica's step time is filled by requests at the objective, about: for choosing multipliers only
 CEILING = 4.0  # max_replicas over the peak need
@@ -122,10 +123,13 @@ def _peak_need(trace: Trace, from_s: float, until_s: float) -> float:
     return max(1e-6, busiest / min(600.0, until_s - from_s) / USABLE)
 
 
-def _multiplier(unit_need: float, wanted: float, requests: int) -> float:
-    """Whole copies, or a thinned one; of a trace with next to nothing in it no more than fits."""
-    factor = min(wanted / unit_need, 1000.0, MOST_REQUESTS / max(1, requests))
-    return float(round(factor)) if factor >= 1.0 else round(factor, 3)
+def _multiplier(unit_need: float, fleet: str, requests: int) -> float:
+    """Whole copies, the last one thinned where that would be too few; of a trace with next to nothing what fits."""
+    factor = min(PEAK_NEED[fleet] / unit_need, 1000.0, MOST_REQUESTS / max(1, requests))
+    whole = float(round(factor))
+    if factor >= 1.0 and (whole * unit_need >= LEAST_NEED[fleet] or whole >= factor):
+        return whole
+    return math.ceil(1000.0 * factor) / 1000.0
 
 
 def cells(workload: Workload, extent: Extent) -> Iterator[Cell]:
@@ -134,8 +138,8 @@ def cells(workload: Workload, extent: Extent) -> Iterator[Cell]:
     until_s = max(until_s, from_s + SHORTEST_SCORED_S)
     unit_need = _peak_need(workload.trace, from_s, until_s)
     leads = LEADS_S if workload.family != "daily" else (*LEADS_S, LONG_LEAD_S)
-    for fleet, wanted in PEAK_NEED.items():
-        factor = _multiplier(unit_need, wanted, len(window(workload.trace, from_s, until_s).arrival_s))
+    for fleet in PEAK_NEED:
+        factor = _multiplier(unit_need, fleet, len(window(workload.trace, from_s, until_s).arrival_s))
         for lead_s in (MAIN_LEAD_S,) if extent.is_quick else leads:
             for tokens in STEP_TOKENS if lead_s == MAIN_LEAD_S else STEP_TOKENS[:1]:
                 yield Cell(

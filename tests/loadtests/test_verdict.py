@@ -143,3 +143,13 @@ def test_a_trace_with_next_to_nothing_in_it_has_cells_too() -> None:
     for cell in cells(Workload("lonely", "idle", lonely), Extent()):
         assert cell.fleet_multiplier <= 1000.0
         assert cell.window_s == (0.0, 600.0)
+
+
+@pytest.mark.parametrize("rate_rps", [0.2, 1.0, 2.0, 3.3, 4.7, 8.0, 31.0, 45.0])
+def test_a_large_fleet_needs_eight_to_forty_replicas_and_a_small_one_one_to_four(rate_rps: float) -> None:
+    # Whole copies of the nearest number made 7.2 of DeepSeek-R1 (one copy) and 7.5 of others (five, six).
+    arrival_s = np.arange(0.0, 1800.0, 1.0 / rate_rps)
+    even = Trace(arrival_s, np.full(len(arrival_s), 1500.0), np.full(len(arrival_s), 200.0))
+    for cell in cells(Workload("even", "smooth", even), Extent()):
+        low, high = (8.0, 40.0) if cell.fleet == "large" else (1.0, 4.0)
+        assert low <= cell.peak_need <= high
