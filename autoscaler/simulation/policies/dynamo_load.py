@@ -3,7 +3,8 @@
 Source: ai-dynamo/dynamo components/src/dynamo/planner/core/load_scaling.py, aggregated engines. Mode sla predicts the
 next TTFT and ITL of every worker from regressions: up if all exceed the target, down if what remains could take the
 load within 0.8 of it. The easy modes, throughput (its default) and latency, compare each worker's KV use, with the
-prompts that wait, to thresholds. Ours: the regressions are on time per forward pass, which no page tells; passes are
+prompts that wait, to thresholds; those on queued prompts alone are for workers that only prefill, which are not in
+this world. Ours: the regressions are on time per forward pass, which no page tells; passes are
 linear in what they are fitted to, so the profile stands for the fit. Waiting prompts have the mean size. With
 `floor` the throughput loop, every 180 s, sets the fewest, as published. The further settings are the share of the
 objective that mode sla aims at.
@@ -17,7 +18,8 @@ import numpy as np
 
 from autoscaler.core.records import Objective
 from autoscaler.simulation.engines import Floats, Params
-from autoscaler.simulation.policies.dynamo_throughput import INTERVAL_S, Kalman, ThroughputLoop
+from autoscaler.simulation.policies.dynamo_predictors import Kalman
+from autoscaler.simulation.policies.dynamo_throughput import INTERVAL_S, ThroughputLoop
 from autoscaler.simulation.policies.peer import Deployment, Peer, Setting
 from autoscaler.simulation.policies.rates import Recent
 from autoscaler.simulation.view import View

@@ -1,13 +1,12 @@
 """Dynamo Planner's throughput loop: the load predicted one interval ahead over what the profile says one engine takes.
 
-Source: ai-dynamo/dynamo components/src/dynamo/planner/core (throughput_scaling.py, perf_model/agg.py,
-load/predictors.py), aggregated engines. Every 180 s the request count and the mean prompt and output sizes of the
-interval are predicted for the next one; an engine's rate is that of the largest batch whose mean ITL and TTFT are
-within the targets. Its published predictor is an automatic ARIMA; the Kalman filter (local linear trend), its own
-choice for bursty load, stands for it here and is the default. Its TTFT 0.5 s and ITL 50 ms are the objective's, its
-budget of 8 GPUs the deployment's maximum. The settings are the predictor and the share of the objective it aims at:
-its targets are means, the objective is a share of requests. Ours: the output size is tokens generated over requests
-finished in the interval.
+Source: ai-dynamo/dynamo components/src/dynamo/planner/core (throughput_scaling.py, perf_model/agg.py), aggregated
+engines. Every 180 s the request count and the mean prompt and output sizes of the interval are predicted for the next
+one; an engine's rate is that of the largest batch whose mean ITL and TTFT are within the targets. Its published
+predictor is an automatic ARIMA; Kalman is its own choice for bursty load. Its TTFT 0.5 s and ITL 50 ms are the
+objective's, its budget of 8 GPUs the deployment's maximum. The settings are the predictor and the share of the
+objective it aims at: its targets are means, the objective is a share of requests. Ours: the output size is tokens
+generated over requests finished in the interval.
 """
 
 from __future__ import annotations
@@ -19,64 +18,13 @@ import numpy as np
 
 from autoscaler.core.records import Objective
 from autoscaler.simulation.engines import Floats, Params
+from autoscaler.simulation.policies.dynamo_predictors import AutoArima, Kalman, Predictor
 from autoscaler.simulation.policies.peer import Deployment, Peer, Setting
 from autoscaler.simulation.view import View
 
 INTERVAL_S = 180.0
 SCRAPE_S = 15.0
 MOST_CHANGE = 8  # replicas in one step
-MIN_POINTS = 5  # before the filter is believed; the last value until then
-Q_LEVEL, Q_TREND, R = 1.0, 0.1, 10.0
-FIRST_VARIANCE = 1000.0
-
-
-class Predictor:
-    """The next value is the last; zeros before the first load are ignored."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.last = 0.0
-
-    def add(self, value: float) -> None:
-        """Take the value of one interval."""
-        if value == 0.0 and not self.count:
-            return
-        self.count += 1
-        self.last = value
-
-    def next(self) -> float:
-        """The value of the interval to come."""
-        return self.last
-
-
-class Kalman(Predictor):
-    """A local linear trend: the level moves by the trend, both drift, the value is the level with noise."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.level = self.trend = 0.0
-        # Covariance of level and trend: [[a, b], [b, c]].
-        self.a, self.b, self.c = FIRST_VARIANCE, 0.0, FIRST_VARIANCE
-
-    def add(self, value: float) -> None:
-        """One step of prediction, and its correction."""
-        before = self.count
-        super().add(value)
-        if self.count == before:
-            return
-        if not before:
-            self.level = value
-            return
-        level = self.level + self.trend
-        a, b, c = self.a + 2.0 * self.b + self.c + Q_LEVEL, self.b + self.c, self.c + Q_TREND
-        gain_level, gain_trend = a / (a + R), b / (a + R)
-        self.level = level + gain_level * (value - level)
-        self.trend += gain_trend * (value - level)
-        self.a, self.b, self.c = (1.0 - gain_level) * a, (1.0 - gain_level) * b, c - gain_trend * b
-
-    def next(self) -> float:
-        """The level one step on, never negative."""
-        return max(0.0, self.level + self.trend) if self.count >= MIN_POINTS else self.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +106,7 @@ def _setting(name: str, predictor: type[Predictor], share: float) -> Setting:
     def build(deployment: Deployment) -> DynamoThroughput:
         return DynamoThroughput(ThroughputLoop(deployment.profile, deployment.objective, share, predictor))
 
-    return Setting(f"predictor={name} share={share:g}", build, default=(name, share) == ("kalman", 1.0))
+    return Setting(f"predictor={name} share={share:g}", build, default=(name, share) == ("arima", 1.0))
 
 
 PEERS: tuple[Peer, ...] = (
@@ -166,8 +114,9 @@ PEERS: tuple[Peer, ...] = (
         "dynamo-throughput",
         "ai-dynamo/dynamo components/src/dynamo/planner, throughput loop",
         (
-            *(_setting("kalman", Kalman, share) for share in (1.0, 0.8, 0.65, 0.5)),
-            *(_setting("constant", Predictor, share) for share in (1.0, 0.65)),
+            *(_setting("arima", AutoArima, share) for share in (1.0, 0.5)),
+            *(_setting("kalman", Kalman, share) for share in (1.0, 0.65, 0.5)),
+            _setting("constant", Predictor, 0.65),
         ),
     ),
 )

@@ -6,45 +6,14 @@ import pytest
 
 from autoscaler.core.records import Objective
 from autoscaler.simulation.engines import LLAMA_70B_H100X4, Params
-from autoscaler.simulation.policies.dynamo_throughput import (
-    DynamoThroughput,
-    Kalman,
-    Mix,
-    Predictor,
-    ThroughputLoop,
-    engine_rps,
-)
+from autoscaler.simulation.policies.dynamo_predictors import Predictor
+from autoscaler.simulation.policies.dynamo_throughput import DynamoThroughput, Mix, ThroughputLoop, engine_rps
 from autoscaler.simulation.view import View
 from tests.fakes.views import totals, view
 
 # A step takes 10 ms and 0.5 ms a sequence and, in the second, 1 ms a prompt token.
 DECODES = Params(0.010, 0.0005, 0.0, 0.0, 1e9, 1000, 1000.0)
 PREFILLS = DECODES._replace(prompt_token_s=0.001)
-
-
-def test_the_last_value_is_the_constant_prediction_and_leading_zeros_are_ignored() -> None:
-    constant, kalman = Predictor(), Kalman()
-    for value in (0.0, 0.0, 7.0, 0.0):
-        constant.add(value)
-        kalman.add(value)
-    assert (constant.count, constant.next()) == (2, 0.0)
-    assert kalman.count == 2
-
-
-def test_the_filter_follows_level_and_trend_from_the_fifth_value_on() -> None:
-    kalman = Kalman()
-    kalman.add(10.0)
-    kalman.add(20.0)
-    # Predicted variance of the level 1000 + 1000 + 1 = 2001, covariance 1000: gains 2001 / 2011 and 1000 / 2011.
-    assert kalman.level == pytest.approx(10.0 + 10.0 * 2001.0 / 2011.0)
-    assert kalman.trend == pytest.approx(10.0 * 1000.0 / 2011.0)
-    assert kalman.next() == 20.0  # the last value, with two of five points
-    for value in (30.0, 40.0, 50.0):
-        kalman.add(value)
-    assert kalman.next() == pytest.approx(60.0, abs=0.5)  # it is on the line
-    for _ in range(30):
-        kalman.add(0.0)
-    assert 0.0 <= kalman.next() < 0.5
 
 
 def test_the_best_rate_is_the_largest_batch_within_the_itl() -> None:
