@@ -3,7 +3,8 @@
 The law of this module: plain functions on arrays and numbers, in the subset that numba compiles; no object holds state.
 `poll` and `push` are KEDA (0 <-> 1, cooldown), `sync` is the HPA (1 <-> N) for one AverageValue metric; `step` runs
 them on their own timers over a scaler that answers as `Answers` says. Rules read in kedacore/keda main (August 2026)
-and kubernetes pkg/controller/podautoscaler. Not modelled: fallback, idleReplicaCount, several triggers.
+and kubernetes pkg/controller/podautoscaler. Not modelled: fallback, several triggers. Of
+idleReplicaCount only 0 is, the one value that works (KEDA #2314).
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class KedaParams(NamedTuple):
     created_s: float = 0.0
     sync_s: float = 15.0
     has_push: bool = True
+    idles_at_zero: bool = False  # idleReplicaCount 0: zero while inactive, min_replicas as soon as active
 
 
 class KedaState(NamedTuple):
@@ -163,22 +165,23 @@ def push(params: KedaParams, state: KedaState, now_s: float) -> int:
 def poll(params: KedaParams, state: KedaState, now_s: float, active: bool, known: bool, by: int = BY_POLL) -> int:
     """One poll of KEDA's; an error holds. Returns spec.replicas.
 
-    From zero to `min_replicas` or 1, whatever the metric says; from any N to zero once inactive for the cooldown. An
-    object that was never active has only its initial cooldown.
+    From zero to `min_replicas` or 1, whatever the metric says; from any N to zero once inactive for the cooldown, where
+    the minimum is zero or the object idles at zero. An object that was never active has only its initial cooldown.
     """
     spec = int(state.ints[SPEC])
     if not known:
         return spec
     if active:
         state.floats[LAST_ACTIVE] = now_s
-        if spec == 0:
+        if spec == 0 or (params.idles_at_zero and spec < params.min_replicas):
             return _set(state, now_s, max(1, params.min_replicas), by)
         return spec
-    if spec < params.min_replicas:
+    if spec < params.min_replicas and not params.idles_at_zero:
         return _set(state, now_s, params.min_replicas, by)
     last_s = float(state.floats[LAST_ACTIVE])
     ends_s = params.created_s + params.initial_cooldown_s if math.isnan(last_s) else last_s + params.cooldown_s
-    if spec > 0 and params.min_replicas == 0 and now_s >= ends_s:
+    may_be_zero = params.min_replicas == 0 or params.idles_at_zero
+    if spec > 0 and may_be_zero and now_s >= ends_s:
         return _set(state, now_s, 0, by)
     return spec
 

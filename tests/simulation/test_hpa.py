@@ -102,6 +102,21 @@ def test_inactive_goes_from_any_number_to_zero_after_the_cooldown() -> None:
     assert steps(state) == [(150.0, 0, hpa.BY_POLL)]
 
 
+def test_with_idle_replicas_zero_the_minimum_holds_only_while_active() -> None:
+    params = exact(40, min_replicas=3)._replace(cooldown_s=100.0, idles_at_zero=True)
+    state = new_keda(params, 5)
+    # Asked 5 throughout; active until 40 s and from 700 s on. Back from zero to the minimum, and the HPA does the rest.
+    step(params, state, answers((0, 5, True, True), (40, 5, False, True), (700, 5, True, True)), 1000)
+    assert steps(state) == [(150.0, 0, hpa.BY_POLL), (700.0, 3, hpa.BY_PUSH), (705.0, 5, hpa.BY_HPA)]
+
+
+def test_below_the_minimum_of_an_idling_object_only_activity_raises_it() -> None:
+    params = exact(40, min_replicas=3)._replace(idles_at_zero=True)
+    assert hpa.poll(params, new_keda(params, 2), 0.0, True, True) == 3
+    assert hpa.poll(params._replace(initial_cooldown_s=60.0), new_keda(params, 2), 0.0, False, True) == 2
+    assert hpa.poll(params._replace(idles_at_zero=False), new_keda(params, 2), 0.0, False, True) == 3
+
+
 def test_an_object_never_active_has_no_cooldown_but_the_initial_one() -> None:
     for initial_s, zero_s in ((0.0, 0.0), (45.0, 60.0)):
         params = exact(40)._replace(initial_cooldown_s=initial_s)

@@ -9,9 +9,9 @@ meant. Published default: 5. A replica at its objective here has 0.1 to 0.7 requ
 chunks of 512 tokens, and less with headroom for a start, so the other thresholds are mostly below.
 
 Ours: the way to zero and back is its zero variant's, incoming requests in the last minute, where the deployment allows
-zero; `keda-waiting-idle0` has only the waiting trigger with idleReplicaCount 0, as its sample: it goes to zero while
-requests run, and nothing wakes it, for the series ends with the servers. Where the deployment's minimum is 1, idling
-is not modelled and it equals `keda-waiting`. It counts as active just before the run.
+zero; `keda-waiting-idle0` has only the waiting trigger with idleReplicaCount 0, as its sample, whatever the minimum: it
+goes to zero while requests run, once none has waited for the cooldown, and nothing wakes it, for the series ends with
+the servers. It counts as active just before the run.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class KedaWaitingIdle0(KedaWaiting):
 
     def __init__(self, threshold: float) -> None:
         super().__init__(threshold)
+        self.keda = self.keda._replace(idles_at_zero=True)
         self.was_asked = False
 
     def active(self, view: View, now_s: float) -> bool:

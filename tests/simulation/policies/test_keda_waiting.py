@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from autoscaler.simulation.policies.keda_waiting import KedaWaiting, KedaWaitingIdle0, KedaWaitingUnaggregated
 from autoscaler.simulation.policy import AverageValue, HpaPolicy, desired_of_all
 from autoscaler.simulation.scenario import Fault, FaultKind
@@ -86,10 +88,11 @@ def test_in_a_small_world_unaggregated_ends_at_two_under_a_load_of_four() -> Non
     assert replicas_at(run_small(KedaWaiting(5.0), scenario), 899.0) >= 4
 
 
-def test_in_a_small_world_idle0_takes_away_a_server_that_works_and_never_wakes() -> None:
-    # 0.6 requests a second run on one replica that could take 1.2: none waits.
+@pytest.mark.parametrize("least", [0, 1])
+def test_in_a_small_world_idle0_takes_away_a_server_that_works_and_never_wakes(least: int) -> None:
+    # 0.6 requests a second run on one replica that could take 1.2: none waits. A minimum of 1 does not hold it.
     trace = steps((900.0, 0.6))
-    scenario = small_scenario(trace, 900.0, least=0)
+    scenario = small_scenario(trace, 900.0, least=least)
     idle = run_small(KedaWaitingIdle0(5.0), scenario)
     assert [count for _, count in idle.steps] == [1, 0]
     assert 360.0 <= idle.steps[-1][0] <= 390.0
