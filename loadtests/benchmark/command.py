@@ -25,7 +25,8 @@ from loadtests.benchmark.runner import Job
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 QUICK_MINUTES = 9.0
-LINES, LEFT, KIND = "rows.jsonl", "left.jsonl", "kind.json"
+LINES, LEFT, KIND, RESULTS = "rows.jsonl", "left.jsonl", "kind.json", "results.json"
+WRITE_S = 300.0  # between results of a run that goes on: one that is killed leaves what it had
 
 
 @app.callback()
@@ -96,15 +97,14 @@ def benchmark(
     limit_s = 60.0 * (minutes if minutes is not None else QUICK_MINUTES if quick else math.inf)
     failures = _run(queue, cores, began + limit_s, out, console)
     missing = queue.missing()
-    every = rows.with_bounds(rows.read(out / LINES))
-    rows.write_results(out / "results.json", every)
+    every = _results(out)
     drawn = plots.draw(every, out / "plots")
     text = report.report(every, extent, shares, drawn, missing)
     (out / "report.md").write_text(text)
     console.print(report.summary(every), markup=False, soft_wrap=True)
     if not drawn:
         console.print("matplotlib is missing (pip install 'llm-autoscaler[lab]'): tables only, no plots", markup=False)
-    console.print(f"{len(every)} rows in {out / 'results.json'}; {time.monotonic() - began:.0f} s", soft_wrap=True)
+    console.print(f"{len(every)} rows in {out / RESULTS}; {time.monotonic() - began:.0f} s", soft_wrap=True)
     if missing:
         console.print(f"not whole: {len(missing)} cells, the first {missing[0]}; run it again to go on", soft_wrap=True)
     if failures:
@@ -112,6 +112,13 @@ def benchmark(
             f"{len(failures)} runs failed and are made again next time; the first:\n{failures[0]}", markup=False
         )
         raise typer.Exit(1)
+
+
+def _results(out: Path) -> list[rows.Row]:
+    """The rows so far, which are written as results too."""
+    every = rows.with_bounds(rows.read(out / LINES))
+    rows.write_results(out / RESULTS, every)
+    return every
 
 
 def _same_kind(path: Path, extent: Extent) -> None:
@@ -131,7 +138,7 @@ def _run(queue: Queue, cores: int, until_s: float, out: Path, console: Console) 
     left_s = queue.left_s()
     console.print(f"about {left_s / cores / 60.0:.0f} minutes on {cores} processes; a stopped run goes on where it was")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    done_s = 0.0
+    done_s, write_s = 0.0, time.monotonic() + WRITE_S
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("runs", total=left_s)
 
@@ -143,5 +150,8 @@ def _run(queue: Queue, cores: int, until_s: float, out: Path, console: Console) 
             rows.append_left(out / LEFT, made.left)
             failures += made.failures
             done_s += queue.cost_s(job)
+            if time.monotonic() >= write_s:
+                _results(out)
+                write_s = time.monotonic() + WRITE_S
             progress.update(task, completed=done_s, total=done_s + queue.left_s())
     return failures

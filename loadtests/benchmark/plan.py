@@ -1,7 +1,7 @@
 """What is run and in which order: first every setting once, then more seeds, faults and a second look at the bound.
 
 The later runs of a cell are chosen by the rows of its first ones. Starts of 120 s come first in every trace, so that a
-benchmark that is stopped early has the middle of the grid.
+benchmark that is stopped early has the middle of the grid; more seeds at 99 % come when all else is there.
 """
 
 from __future__ import annotations
@@ -169,18 +169,19 @@ def peer_jobs(
 
 
 def later_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) -> Iterator[Job]:
-    """More seeds, faults and a cold start for ours and the three best peers; the bound anew where it was beaten."""
+    """More seeds, faults and a cold start for ours and the three best peers; the bound anew where it was beaten.
+
+    At the first attainment asked.
+    """
     if scope.extent.is_quick:
         return
-    asked = scope.asked[:1]
-    best = [Planned(row.policy, row.knobs, row.policy_default) for row in best_peers(rows, asked[0])]
-    ours = [Planned(OURS, default=True)] if OURS in scope.policies else []
-    planned: list[Planned] = []
     if one.is_main or scope.whole:
-        planned += [replace(p, kind="faults") for p in (*ours, *best)]
+        asked = scope.asked[:1]
+        ours, best = _ours(scope), _best(rows, asked[0])
+        planned = [replace(p, kind="faults") for p in (*ours, *best)]
         planned += [replace(p, kind="cold") for p in ours]
-        planned += [replace(p, seed=seed) for p in (*ours, *best) for seed in range(1, scope.seeds)]
-    yield from _packed(one, scope, asked, [p for p in planned if not _is_done(one.cell, p, asked, done)])
+        planned += _seeds((*ours, *best), scope)
+        yield from _packed(one, scope, asked, [p for p in planned if not _is_done(one.cell, p, asked, done)])
     beaten = below_bound(rows)
     if beaten and not any(row.knobs for row in rows if row.policy == HINDSIGHT):
         lowest: dict[float, Row] = {}
@@ -189,6 +190,27 @@ def later_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) 
         told = "\n".join(f"{share}\t{row.policy}\t{row.knobs or ''}" for share, row in lowest.items())
         better = Planned(HINDSIGHT, told, kind="better")
         yield Job(str(scope.folder), scope.extent, one.cell, scope.shares(one.cell), (better,))
+
+
+def last_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) -> Iterator[Job]:
+    """More seeds at the other attainments asked in the cell: the last of all, for they only sharpen what is known."""
+    if scope.extent.is_quick or not (one.is_main or scope.whole):
+        return
+    for share in scope.shares(one.cell)[1:]:
+        planned = _seeds((*_ours(scope), *_best(rows, share)), scope)
+        yield from _packed(one, scope, (share,), [p for p in planned if not _is_done(one.cell, p, (share,), done)])
+
+
+def _ours(scope: Scope) -> list[Planned]:
+    return [Planned(OURS, default=True)] if OURS in scope.policies else []
+
+
+def _best(rows: list[Row], share: float) -> list[Planned]:
+    return [Planned(row.policy, row.knobs, row.policy_default) for row in best_peers(rows, share)]
+
+
+def _seeds(some: Iterable[Planned], scope: Scope) -> list[Planned]:
+    return [replace(p, seed=seed) for p in some for seed in range(1, scope.seeds)]
 
 
 def best_peers(rows: list[Row], asked: float) -> list[Row]:

@@ -11,7 +11,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import replace
 
 from loadtests.benchmark.grid import Cell
-from loadtests.benchmark.plan import Place, Scope, Sized, head_jobs, later_jobs, peer_jobs, promise, without_hope
+from loadtests.benchmark.plan import (
+    Place,
+    Scope,
+    Sized,
+    head_jobs,
+    last_jobs,
+    later_jobs,
+    peer_jobs,
+    promise,
+    without_hope,
+)
 from loadtests.benchmark.rows import Row, without_series
 from loadtests.benchmark.runner import Job, Made, run_job
 
@@ -31,6 +41,7 @@ class Queue:
         self._open: dict[Place, int] = {}
         self._later: set[Place] = set()
         self._jobs: deque[Job] = deque()
+        self._last: deque[Job] = deque()  # when there is nothing else
         self._waiting = _order(listed)  # what no job was planned for yet
         for row in former:
             if row.cell in self._rows:
@@ -66,17 +77,19 @@ class Queue:
 
     def _add_later(self, place: Place) -> None:
         self._later.add(place)
-        some = list(later_jobs(self._sized[place], self._scope, list(self._rows[place].values()), self._done(place)))
-        self._open[place] = len(some)
+        told = (self._sized[place], self._scope, list(self._rows[place].values()), self._done(place))
+        some, last = list(later_jobs(*told)), list(last_jobs(*told))
+        self._open[place] = len(some) + len(last)
         self._jobs.extendleft(reversed(some))
+        self._last.extend(last)
 
     def take(self) -> Job | None:
         """The next job, with what its cell's others gave so far."""
         while not self._jobs and self._waiting:
             self._plan_next()
-        if not self._jobs:
+        if not self._jobs and not self._last:
             return None
-        job = self._jobs.popleft()
+        job = self._jobs.popleft() if self._jobs else self._last.popleft()
         former = self._rows[_place(job.cell)].values()
         return replace(job, former=tuple(without_series(row) for row in former if row.seed == 0))
 
@@ -101,13 +114,15 @@ class Queue:
 
     def left_s(self) -> float:
         """About what all jobs take that are known, and those that will follow."""
-        known = sum(self.cost_s(job) for job in self._jobs) + sum(self._waiting_s[part] for part in self._waiting)
+        known = sum(self.cost_s(job) for job in (*self._jobs, *self._last))
+        known += sum(self._waiting_s[part] for part in self._waiting)
         return known + sum(self._later_s(one) for place, one in self._sized.items() if place not in self._later)
 
     def _later_s(self, one: Sized) -> float:
         """Later jobs before the best peers are known: three of middling cost stand in."""
         rows = list(self._rows[_place(one.cell)].values())
-        return sum(one.cost_s(job) for job in later_jobs(one, self._scope, rows, frozenset())) * (1.0 if rows else 1.3)
+        told = (one, self._scope, rows, frozenset[str]())
+        return sum(one.cost_s(job) for job in (*later_jobs(*told), *last_jobs(*told))) * (1.0 if rows else 1.3)
 
 
 def _order(listed: list[Sized]) -> deque[tuple[Place, Part]]:

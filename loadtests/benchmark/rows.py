@@ -123,6 +123,8 @@ def with_bounds(rows: list[Row]) -> list[Row]:
 
 
 def write_results(path: Path, rows: list[Row]) -> None:
-    """`results.json`: a list of objects, without what only the report needs; one row a line."""
+    """`results.json`: a list of objects, without what only the report needs; one row a line, whole at any moment."""
     lines = (json.dumps({k: v for k, v in asdict(row).items() if k not in ONLY_HERE}) for row in rows)
-    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    new = path.with_suffix(".new")
+    new.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    new.replace(path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ from typer.testing import CliRunner
 
 from autoscaler.simulation.policies.registry import peers
 from autoscaler.simulation.trace import Trace
+from loadtests.benchmark import command
 from loadtests.benchmark.command import app
 from loadtests.benchmark.grid import family_of
+from loadtests.benchmark.pool import Queue, run_all
+from loadtests.benchmark.runner import Job, Made
 
 FIELDS = {
     "trace", "family", "lead_time_s", "fleet", "fault", "policy", "knobs", "seed", "attainment", "attainment_asked",
@@ -110,3 +115,19 @@ def test_families_are_told_by_the_trace_alone() -> None:
     assert of(rng.uniform(0, 6 * hours, 300)) == "idle"
     bursts = np.concatenate([rng.uniform(k * 1800, k * 1800 + 60, 2000) for k in range(12)])
     assert of(np.concatenate([rng.uniform(0, 6 * hours, 40_000), bursts])) == "bursty"
+
+
+@pytest.mark.timeout(180)
+def test_a_run_that_is_killed_leaves_the_results_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "even", 12.0, 5.0)
+    def cut(queue: Queue, *others: Any) -> Iterator[tuple[Job, Made]]:
+        yield next(run_all(queue, *others))
+        raise SystemExit(143)
+
+    monkeypatch.setattr(command, "run_all", cut)
+    monkeypatch.setattr(command, "WRITE_S", 0.0)
+    out = tmp_path / "out"
+    options = ("--quick", "--jobs", "1", "--policies", "ours,static")
+    result = CliRunner().invoke(app, ["benchmark", "--traces", str(tmp_path), "--out", str(out), *options])
+    assert result.exit_code == 143
+    assert {row["policy"] for row in json.loads((out / "results.json").read_text())} > {"ours"}

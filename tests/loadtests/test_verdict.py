@@ -12,7 +12,7 @@ import pytest
 from autoscaler.simulation.trace import Trace
 from loadtests.benchmark import bootstrap, disturbed, faults, rows
 from loadtests.benchmark.grid import Extent, Workload, cells
-from loadtests.benchmark.plan import Scope, best_peers, later_jobs, sized_cells
+from loadtests.benchmark.plan import Scope, best_peers, last_jobs, later_jobs, sized_cells
 from loadtests.benchmark.rows import CEILING, HINDSIGHT, OURS, Row
 from loadtests.benchmark.verdict import below_bound, compare, families, mean_ratio
 
@@ -102,6 +102,16 @@ def test_more_seeds_go_to_the_cheapest_setting_of_three_peers_and_a_beaten_bound
     planned = [one for job in later_jobs(sized, scope, some, frozenset()) for one in job.planned]
     assert sum(one.kind == "run" for one in planned) == 4 * 4  # seeds 1 to 4 of ours and three peers
     assert sum(one.kind == "faults" for one in planned) == 4
+    assert not list(last_jobs(sized, scope, some, frozenset()))
+    both = replace(scope, asked=(0.95, 0.99))
+    strict = [replace(one, attainment=0.995, attainment_asked=0.99) for one in some if one.policy != "static"]
+    told = [
+        (job.asked, one.policy, one.kind)
+        for job in last_jobs(sized, both, some + strict, frozenset())
+        for one in job.planned
+    ]
+    assert set(told) == {((0.99,), name, "run") for name in (OURS, "rate-rule", "mpc-v3", "knative")}
+    assert len(told) == 4 * 4
     beaten = [*some, row(HINDSIGHT, 99.0, clairvoyant_gpu_hours=99.0)]
     again = [
         one for job in later_jobs(sized, scope, beaten, frozenset()) for one in job.planned if one.kind == "better"
