@@ -120,6 +120,7 @@ def test_families_are_told_by_the_trace_alone() -> None:
 @pytest.mark.timeout(180)
 def test_a_run_that_is_killed_leaves_the_results_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "even", 12.0, 5.0)
+
     def cut(queue: Queue, *others: Any) -> Iterator[tuple[Job, Made]]:
         yield next(run_all(queue, *others))
         raise SystemExit(143)
