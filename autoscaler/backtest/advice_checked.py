@@ -10,8 +10,9 @@ from dataclasses import replace
 from autoscaler.backtest.results import Advice
 from autoscaler.backtest.running import Task
 from autoscaler.backtest.worlds import Setup
+from autoscaler.core.advice import SEQUENCES, TOKENS
 from autoscaler.simulation.comparison import Outcome
-from autoscaler.simulation.server_settings import SEQUENCES, TOKENS, Candidate, candidates
+from autoscaler.simulation.server_settings import Candidate, candidates
 
 SPAN_S = 43_200.0  # the busiest twelve hours are played
 PERIOD_S = 15.0  # between decisions, at least: all runs here alike
@@ -28,9 +29,10 @@ def tasks_of(setup: Setup, span_s: tuple[float, float]) -> list[tuple[Task, Cand
     player = replace(setup.ours, period_s=period_s, name="as the server is set")
     found: list[tuple[Task, Candidate | None]] = [(Task(NOW, player, span_s=span_s), None)]
     for one in tried:
-        told = one.value if one.setting == TOKENS else player.batched_tokens
+        tokens = one.value if one.setting == TOKENS else player.batched_tokens
+        sequences = one.value if one.setting == SEQUENCES else player.sequences
         name = f"{one.setting} {one.value}"
-        changed = replace(player, name=name, batched_tokens=told)
+        changed = replace(player, name=name, batched_tokens=tokens, sequences=sequences)
         found.append((Task(f"advice {name}", changed, one.params, span_s), one))
     return found
 

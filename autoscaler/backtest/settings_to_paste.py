@@ -8,7 +8,8 @@ from autoscaler.backtest.results import Findings
 def values(findings: Findings) -> dict[str, str]:
     """Keys of the settings' vocabulary, and values as users write them."""
     settings, scenario = findings.settings, findings.setup.scenario
-    tokens = settings.tokens_per_step  # as played: advice is for the server, and what is told here must be what is set
+    # As played: advice is for the server, and what is told here must be what is set.
+    tokens, sequences = settings.tokens_per_step, settings.sequences
     found: dict[str, str | None] = {
         "ttftSeconds": f"{settings.objective.ttft_s:g}",
         "tpotSeconds": f"{settings.objective.tpot_s:g}",
@@ -20,6 +21,7 @@ def values(findings: Findings) -> dict[str, str]:
         "gpuPricePerHour": None if settings.gpu_price_per_hour is None else f"{settings.gpu_price_per_hour:g}",
         "prior": settings.replica,
         "maxBatchedTokens": None if tokens is None else str(tokens),
+        "maxSequences": None if sequences is None else str(sequences),
     }
     return {key: value for key, value in found.items() if value is not None}
 

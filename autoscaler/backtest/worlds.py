@@ -98,7 +98,7 @@ def setup(history: History, settings: Settings) -> Setup:
         facts.append(f"The planner decides every {period_s:g} s here, live every {LIVE_PERIOD_S:g} s: for speed.")
     ours = Player(
         Kind.OURS, "llm-autoscaler", period_s=period_s, prior=prior.key, batched_tokens=settings.tokens_per_step,
-        keep_warm_s=settings.keep_warm_s,
+        sequences=settings.sequences, keep_warm_s=settings.keep_warm_s,
     )  # fmt: skip
     return Setup(
         scenario,

@@ -35,14 +35,16 @@ def backtest(
     attainment: Annotated[float, typer.Option(help="Share of requests that must meet both.")] = 0.95,
     min_replicas: Annotated[int, typer.Option(help="Fewest replicas.")] = 1,
     max_replicas: Annotated[
-        int | None, typer.Option(help="Most replicas; default: four times what the peak needs.")
+        int | None, typer.Option(help="Most replicas; default: four times what the busiest ten minutes need, or more.")
     ] = None,
     keep_warm_s: Annotated[float | None, typer.Option(help="Idle time before zero, where --min-replicas is 0.")] = None,
     policies: Annotated[
         str | None, typer.Option(help="Peers to play, comma-separated, or `all`; default: three that are common.")
     ] = None,
     bound: Annotated[bool, typer.Option("--bound", help="Play the hindsight bound too: tens of runs.")] = False,
-    advice: Annotated[bool, typer.Option(help="Try other settings of the model server on the busiest day.")] = True,
+    advice: Annotated[
+        bool, typer.Option(help="Try other settings of the model server on the busiest twelve hours.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Seed of start-up times, timers and drawn requests.")] = 1,
     warm_up_s: Annotated[
         float | None, typer.Option(help="Not scored at the beginning; default: a tenth, at most an hour.")

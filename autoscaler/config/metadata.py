@@ -109,6 +109,7 @@ def _overrides(read: Metadata) -> Overrides:
         gpu_price_per_hour=read.gpu_price_per_hour,
         prior=read.prior,
         max_batched_tokens=read.max_batched_tokens,
+        max_sequences=read.max_sequences,
         wake_source_none=none,
         wake_source=None if none else read.wake_source,
         server=read.server,

@@ -10,7 +10,7 @@ from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.core.records import Objective, RoleSpec, ServiceSpec
 
 _OBJECTIVE = {field.name for field in fields(Objective)}
-_ROLE = {"min_replicas", "max_replicas", "gpus_per_replica", "prior", "max_batched_tokens"}
+_ROLE = {"min_replicas", "max_replicas", "gpus_per_replica", "prior", "max_batched_tokens", "max_sequences"}
 _SERVICE = {"keep_warm_s", "gpu_price_per_hour"}
 
 

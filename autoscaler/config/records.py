@@ -98,6 +98,7 @@ class Overrides:
     gpu_price_per_hour: float | None = None
     prior: str | None = None
     max_batched_tokens: int | None = None
+    max_sequences: int | None = None
     wake_source_none: bool = False  # `wakeSource: none`; a named source must be one of the file's
     wake_source: str | None = None
     server: str | None = None  # these three: of pods found in Kubernetes

@@ -178,6 +178,7 @@ def _defaults(defaults: Aims, below: Aims) -> Overrides:
         gpu_price_per_hour=aim("gpu_price_per_hour"),
         prior=aim("prior"),
         max_batched_tokens=aim("max_batched_tokens"),
+        max_sequences=aim("max_sequences"),
         wake_source_none=wake_source == "none",
         wake_source=None if wake_source == "none" else wake_source,
     )
@@ -346,6 +347,7 @@ def _role(part: Sizing, layers: tuple[Sizing, ...]) -> RoleSpec:
         get("gpus_per_replica"),
         get("prior"),
         get("max_batched_tokens"),
+        get("max_sequences"),
     )
 
 

@@ -32,6 +32,9 @@ class Sizing(Strict):
     gpus_per_replica: Positive | None = Field(None, description="GPUs one replica holds")
     prior: str | None = Field(None, description="key of the step-time table, such as llama-3.1-70b/a100x4")
     max_batched_tokens: Tokens | None = Field(None, description="the server's tokens per step, which no page tells")
+    max_sequences: Positive | None = Field(
+        None, description="requests the server runs at a time, which most pages do not tell"
+    )
 
 
 class Aims(Sizing):

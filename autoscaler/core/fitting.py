@@ -86,6 +86,7 @@ class Fitted:
     mix: Mix
     assumed: bool  # the sizes of requests are a guess
     knows_tokens: bool = True  # tokens per step were told, by pages or the operator
+    knows_sequences: bool = True  # and how many requests run at a time
 
     @property
     def per_running_s(self) -> float:
@@ -111,15 +112,16 @@ def fit(tracked: Tracked, spec: RoleSpec, rate_rps: float, now: float) -> Fitted
     """Prior and what was learned, within the limits that pages tell."""
     base = prior(spec.prior)
     tokens = spec.max_batched_tokens or tracked.learned.batched_tokens
+    sequences = spec.max_sequences or tracked.learned.max_running
     limits = Limits(
         tracked.learned.kv_capacity_tokens or base.limits.kv_tokens,
-        tracked.learned.max_running or base.limits.sequences,
+        float(sequences or base.limits.sequences),
         float(tokens or base.limits.batched_tokens),
     )
     step = tracked.speed.model(base.step)
     step = StepModel(_grid(step.base_s), _grid(step.sequence_s), _grid(step.prompt_token_s), _grid(step.kv_token_s))
     mix, assumed = mix_of(tracked, now, spec.role, rate_rps)
-    return Fitted(now, step, limits, mix, assumed, knows_tokens=bool(tokens))
+    return Fitted(now, step, limits, mix, assumed, knows_tokens=bool(tokens), knows_sequences=bool(sequences))
 
 
 def learn_speed(tracked: Tracked, spec: RoleSpec, tick: Tick, tick_s: float) -> None:

@@ -58,6 +58,7 @@ class RoleSpec:
     gpus_per_replica: int = 1
     prior: str = "generic"  # key of the step-time prior table, see core.priors
     max_batched_tokens: int | None = None  # the server's tokens per step, which no page tells
+    max_sequences: int | None = None  # requests it runs at a time, which most pages do not tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autoscaler.core.advice import EVERY_S, Advice, advise
+from autoscaler.core.advice import EVERY_S, Advised, advise
 from autoscaler.core.asking import lean
 from autoscaler.core.attained import AIM_MISSES
 from autoscaler.core.backlog import Waiting, with_backlog
@@ -53,7 +53,7 @@ class RoleState:
     headroom: Headroom = field(default_factory=Headroom)
     trials: Trials = field(default_factory=Trials)
     fitted: Fitted | None = None
-    advice: Advice | None = None
+    advised: Advised | None = None
     expecting: Expecting = field(default_factory=Expecting)
     keeping: Keeping = field(default_factory=Keeping)
     proof: Proof = field(default_factory=Proof)
@@ -134,8 +134,8 @@ def size(
         if tick.ready and held_rps is None:
             # Pages tell of sizes within half a minute; a wish made before is kept for eight: 41 % more in an hour.
             floor = min(floor, len(tick.ready) + len(tick.coming))
-    if state.advice is not None and state.advice.saved_share > 0.0:
-        reasons.append(state.advice.reason)
+    if state.advised is not None:
+        reasons += [one.reason for one in state.advised.found]
     stuck = stuck_reason(known.lead, tick.coming, now) if tick.coming else None
     if stuck:
         reasons.append(stuck)
@@ -213,8 +213,8 @@ def _aim(state: RoleState, spec: RoleSpec, objective: Objective, known: _Known, 
         objective.ttft_s,
         spec.max_replicas,
     )
-    if now == fitted.at_s and not fitted.assumed and (state.advice is None or now - state.advice.at_s >= EVERY_S):
-        state.advice = advise(fitted, objective, max(1, state.last_replicas), spec.gpus_per_replica, now)
+    if now == fitted.at_s and not fitted.assumed and (state.advised is None or now - state.advised.at_s >= EVERY_S):
+        state.advised = Advised(now, advise(fitted, objective, max(1, state.last_replicas), spec.gpus_per_replica))
     elif now == fitted.at_s:
         state.trials.go_on(state.demand, yard, objective.attainment)
     asked = 1.0 - AIM_MISSES * (1.0 - objective.attainment)

@@ -51,6 +51,7 @@ class Player:
     period_s: float = 5.0  # OURS: between decisions
     prior: str = "generic"  # OURS: what the operator says of the replica
     batched_tokens: int | None = None  # OURS: and of its tokens per step
+    sequences: int | None = None  # OURS: and of the requests it runs at a time
     keep_warm_s: float | None = None
 
 
@@ -134,7 +135,7 @@ def _room(scenario: Scenario, plan: Plan) -> int:
 
 def _spec(player: Player, scenario: Scenario) -> ServiceSpec:
     spec = spec_of(scenario, player.prior)
-    role: RoleSpec = replace(spec.roles[0], max_batched_tokens=player.batched_tokens)
+    role: RoleSpec = replace(spec.roles[0], max_batched_tokens=player.batched_tokens, max_sequences=player.sequences)
     return replace(
         spec,
         roles=(role,),

@@ -13,11 +13,12 @@ from autoscaler.backtest.history import Told, history
 from autoscaler.backtest.running import Field, run_task
 from autoscaler.backtest.settings import Settings
 from autoscaler.backtest.worlds import Setup, setup
+from autoscaler.core.advice import SEQUENCES, TOKENS
 from autoscaler.core.records import Objective
 from autoscaler.simulation.comparison import Kind, Outcome, Player
 from autoscaler.simulation.engines import LLAMA_70B_H100X4, Params
 from autoscaler.simulation.score import Score
-from autoscaler.simulation.server_settings import SEQUENCES, TOKENS, Candidate, candidates, held_tokens
+from autoscaler.simulation.server_settings import Candidate, candidates, held_tokens
 from tests.backtest.histories import small_trace
 
 TRACE = small_trace()
@@ -44,7 +45,7 @@ def test_the_smallest_candidate_keeps_a_full_step_within_the_limit(
     if tpot_s <= base_s:
         assert found == []
     for one in found:
-        assert one.value < 8192
+        assert one.value < 8192  # 8,192 is set, and the most there is
         assert one.params.sequences <= one.value, "vLLM refuses fewer tokens per step than sequences"
     if found and found[0].value > 64:  # 64 is the least there is
         assert base_s + token_s * found[0].value <= tpot_s
@@ -53,13 +54,24 @@ def test_the_smallest_candidate_keeps_a_full_step_within_the_limit(
 def test_fewer_sequences_are_tried_where_a_full_batch_alone_misses_the_limit() -> None:
     slow = LLAMA_70B_H100X4._replace(sequence_s=2e-4)
     (one,) = (c for c in candidates(slow, Objective(), TRACE) if c.setting == SEQUENCES)
-    step_s = slow.base_s + one.value * (slow.sequence_s + slow.kv_token_s * held_tokens(TRACE))
-    assert step_s <= 0.060 < step_s + slow.sequence_s + slow.kv_token_s * held_tokens(TRACE)
+    each_s = slow.sequence_s + slow.kv_token_s * held_tokens(TRACE)
+    step_s = slow.base_s + one.value * each_s
+    assert step_s <= 0.060 < step_s + 8.0 * each_s  # in steps of eight
+
+
+def test_more_sequences_are_tried_where_a_full_batch_is_far_below_the_limit_and_the_cache_has_room() -> None:
+    few = LLAMA_70B_H100X4._replace(sequences=16)
+    (one,) = (c for c in candidates(few, Objective(), TRACE) if c.setting == SEQUENCES)
+    assert one.value > 100
+    assert one.params.sequences == one.value
+    tight = few._replace(kv_tokens=30.0 * held_tokens(TRACE))
+    (one,) = (c for c in candidates(tight, Objective(), TRACE) if c.setting == SEQUENCES)
+    assert one.value == 24  # 0.95 of the cache holds 28
 
 
 def test_nothing_is_tried_where_the_server_is_within_the_limit_already() -> None:
     fast = LLAMA_70B_H100X4._replace(base_s=0.001, prompt_token_s=1e-6, sequence_s=1e-7, kv_token_s=1e-12)
-    assert candidates(fast, Objective(), TRACE) == ()
+    assert candidates(fast._replace(batched_tokens=8192.0, sequences=1024), Objective(), TRACE) == ()
     assert candidates(LLAMA_70B_H100X4, Objective(tpot_s=0.01), TRACE) == (), "the base alone misses it"
 
 
@@ -98,6 +110,7 @@ def test_words_to_paste_are_each_servers_own() -> None:
     assert "max_num_tokens: 512" in found["TensorRT-LLM"]
     assert found["TGI"] == "--max-batch-prefill-tokens 512"
     assert dict(words(tokens(512), 256))["vLLM"] == "--max-num-batched-tokens 512"
+    assert dict(words(tokens(4096), 1024))["vLLM"] == "--max-num-batched-tokens 4096"
     assert dict(words(Candidate(SEQUENCES, 64, LLAMA_70B_H100X4), 256))["vLLM"] == "--max-num-seqs 64"
 
 

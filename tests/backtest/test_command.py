@@ -211,6 +211,8 @@ def test_the_settings_to_paste_are_those_played_and_not_those_advised(tmp_path: 
     findings = played(tmp_path)
     advised = Advice("max_num_batched_tokens", 2048, 512, 0.96, 80.0, 100.0, recommended=True, why="", words=())
     assert values(replace(findings, advice=(advised,)))["maxBatchedTokens"] == "2048"
+    assert "maxSequences" not in values(findings)
+    assert values(replace(findings, settings=replace(findings.settings, sequences=48)))["maxSequences"] == "48"
 
 
 def test_errors_end_with_2_and_keep_their_brackets(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_the_targets_file_says_what_the_values_say(tmp_path: Path) -> None:
         "access": [{"name": "pages", "tokenFile": "/etc/llm-autoscaler/access/pages/token"}],
         "wakeSources": [{"name": "gateway", "url": "http://epp.default:9090/metrics", "kind": "llm-d"}],
         "services": [
-            {**SERVICE, "maxBatchedTokens": 10_000_000, "wakeSource": "gateway", "access": "pages"},
+            {**SERVICE, "maxBatchedTokens": 10_000_000, "maxSequences": 48, "wakeSource": "gateway", "access": "pages"},
             {
                 "name": "split",
                 "mode": "shadow",
@@ -151,6 +151,7 @@ def test_the_targets_file_says_what_the_values_say(tmp_path: Path) -> None:
     assert {one["mountPath"] for one in rendered.container()["volumeMounts"]} >= {"/etc/llm-autoscaler/access/pages"}
     # Helm holds whole numbers as floats: 1e+07 would be a string to a YAML reader.
     assert chat.spec.roles[0].max_batched_tokens == 10_000_000
+    assert chat.spec.roles[0].max_sequences == 48
     assert (chat.wake_source, chat.spec.objective.ttft_s, chat.spec.mode) == ("gateway", 2.5, ServiceMode.ACT)
     assert [(role.role, role.min_replicas, role.gpus_per_replica) for role in split.spec.roles] == [
         ("prefill", 1, 1),

@@ -376,3 +376,16 @@ def test_requests_that_were_held_too_long_are_made_up_for() -> None:
         reading = (HeldReading("gw", T0 + i, 5.0 * i, arrivals),)
         decision = planner.observe(Observation(SPEC, (RoleObservation("", ()),), reading), T0 + i)
     assert "make_up" in codes(decision)
+
+
+def test_requests_at_a_time_that_the_operator_told_bound_a_replica_and_are_advised_against() -> None:
+    # A server that runs four at a time carries a fraction of what its GPUs could; pages of vLLM do not tell of it.
+    found = {}
+    for sequences in (None, 4):
+        spec = replace(SPEC, roles=(replace(ROLE, max_batched_tokens=None, max_sequences=sequences),))
+        found[sequences] = run(Planner(), Fleet(spec=spec), [3.0] * 200, 3)[-1]
+    told = [reason.text for reason in found[4].roles[0].reasons if reason.code == "server_advice"]
+    assert len(told) == 1
+    assert "requests at a time instead of 4 (vLLM: --max-num-seqs) would save about" in told[0]
+    assert "server_advice" not in codes(found[None])
+    assert found[4].roles[0].replicas > found[None].roles[0].replicas
