@@ -23,7 +23,8 @@ def is_record(path: Path) -> bool:
 def read_flight(path: Path, seed: int, service: str | None = None, *, idle_gaps: bool = False) -> Told:
     """Read a record. Raises RecordError, or ConfigError: several services and none chosen, roles, nothing to count."""
     services: dict[ServiceId, _Service] = {}
-    for entry in read_record(path):
+    warnings: list[str] = []
+    for entry in read_record(path, warnings.append):
         services.setdefault(entry.service, _Service()).take(entry)
     chosen = _chosen(path, list(services), service)
     seen = services[chosen]
@@ -54,6 +55,7 @@ def read_flight(path: Path, seed: int, service: str | None = None, *, idle_gaps:
         told.ran,
         resets=told.resets,
         reconstructed=how,
+        warnings=tuple(warnings),
         facts=(f"{len(seen.looks):,} observations of {chosen} read from {path.name}; what ran is {ran}.",),
         service=str(chosen),
     )

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from autoscaler.backtest.counters import Look, Reading, counted
 from autoscaler.backtest.history import Told
@@ -19,12 +22,15 @@ from autoscaler.exposition import Labels, Page, normal
 from autoscaler.modelservers import profile
 from autoscaler.modelservers.profiles import PROFILES, Profile
 from autoscaler.warm.prometheus_api import Prometheus, Series
-from autoscaler.warm.series import STARTED, known, names_of, replica_label, selector
+from autoscaler.warm.series import STARTED, known, names_of, replica_label, selector, target_labels
 
 SIGNALS = ("arrivals_counter", "arrivals_pending", "prompt_tokens", "generation_tokens", "prompt_sizes", "output_sizes")
 NAMED = 30  # metric names listed in an error
-# Prometheus answers with a sample for five minutes after the last scrape: an older one than this is no news.
+# Prometheus answers with a sample for five minutes after the last scrape. One that is older than one scrape and a half
+# is no news; where nothing tells how far scrapes are apart, than this.
 STALE_S = 120.0
+SCRAPES = 1.5
+SCRAPES_SEEN_S = 300.0  # so much of the raw samples is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +56,24 @@ async def read_prometheus(
         series = await api.range(
             selector(names_of(one, SIGNALS), asked.labels), asked.from_s, asked.until_s, asked.step_s, watch
         )
+        process = target_labels(one, asked.labels)
+        if process != asked.labels:  # when a process began stands in a series without the model's name
+            began = selector([STARTED], process)
+            series += await api.range(began, asked.from_s, asked.until_s, asked.step_s)
         # Of one name: timestamp() drops names, and series whose labels are then the same are an error.
         mark = next(normal(name) for name in found if normal(name) in map(normal, one.marks))
         newest = await api.range(
             f"max(timestamp({selector([mark], asked.labels)}))",
             asked.from_s, asked.until_s, asked.step_s,
         )  # fmt: skip
+        stale_s = await _stale_s(api, asked, selector([mark], asked.labels))
         ran: list[Series] = []
         if asked.replicas_query is not None:
             ran = await api.range(f"sum({asked.replicas_query})", asked.from_s, asked.until_s, asked.step_s)
             if not ran:
                 problem = Problem("--replicas-query", f"no series for {asked.replicas_query!r}", "a query with a value")
                 raise ConfigError(asked.url, (problem,))
-    fresh = {at_s for at_s, seen_s in (newest[0].points if newest else ()) if at_s - seen_s <= _stale_s(asked)}
+    fresh = {at_s for at_s, seen_s in (newest[0].points if newest else ()) if at_s - seen_s <= stale_s}
     replicas = {at_s: round(value) for at_s, value in (ran[0].points if ran else ())}
     looks = list(_looks(one, series, fresh, replicas, asked))
     told = counted(looks, asked.step_s)
@@ -100,7 +111,13 @@ async def read_prometheus(
     )
 
 
-def _stale_s(asked: Asked) -> float:
+async def _stale_s(api: Prometheus, asked: Asked, mark: str) -> float:
+    """How old a sample may be, by how far apart scrapes are at one end of the span or the other."""
+    for until_s in (asked.until_s, asked.from_s + SCRAPES_SEEN_S):
+        found, _ = await api.samples(mark, until_s, SCRAPES_SEEN_S)
+        apart_s = [after - before for one in found for (before, _), (after, _) in pairwise(one.points)]
+        if apart_s:
+            return SCRAPES * float(np.median(apart_s))
     return max(STALE_S, 2.0 * asked.step_s)
 
 

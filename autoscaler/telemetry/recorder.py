@@ -140,19 +140,29 @@ def record_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("flight-*.jsonl.gz"))
 
 
-def read_record(path: Path) -> Iterator[Entry]:
-    """Every entry of a record: one file, or a folder of rotated ones. Raises RecordError."""
+def _unheard(_: str) -> None:
+    pass
+
+
+def read_record(path: Path, warn: Callable[[str], None] = _unheard) -> Iterator[Entry]:
+    """Every entry of a record: one file, or a folder of rotated ones; files that a crash cut short are told to `warn`.
+
+    Raises RecordError.
+    """
     files = record_files(path) if path.is_dir() else [path]
     if not files or not files[0].exists():
         raise RecordError(f"{path}: found no flight record, expected a flight-*.jsonl.gz file or a folder of them")
     for file in files:
-        yield from _read_file(file)
+        yield from _read_file(file, warn)
 
 
-def _read_file(path: Path) -> Iterator[Entry]:
-    lines = _lines(path)
+def _read_file(path: Path, warn: Callable[[str], None]) -> Iterator[Entry]:
+    lines = _lines(path, warn)
+    first = next(lines, None)
+    if first is None:
+        return  # cut before its header was whole
     try:
-        header = json.loads(next(lines, "{}"))
+        header = json.loads(first)
     except ValueError:
         header = {}
     if header.get("format") != FORMAT or header.get("version") != VERSION:
@@ -175,19 +185,19 @@ def _entry(row: dict[str, Any]) -> Entry:
     return Entry(service, row["t"], observation, from_json(Decision, row["decision"], "decision"))
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Whole lines of whole gzip members; a tail that a crash cut off is left out."""
-    rest = ""
+def _lines(path: Path, warn: Callable[[str], None]) -> Iterator[str]:
+    """Whole lines of whole gzip members; a tail that a crash cut off is left out, and told."""
+    count, is_cut = 0, False
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:
-                if line.endswith("\n"):
+                is_cut = not line.endswith("\n")
+                if not is_cut:
+                    count += 1
                     yield line
-                else:
-                    rest = line
     except (EOFError, zlib.error):
-        return
+        is_cut = True
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read as gzip text: {error}") from None
-    if rest:
-        return
+    if is_cut or not count:
+        warn(f"{path.name} is cut off after {count} lines: what came after them in it is lost.")

@@ -47,8 +47,12 @@ def replay(entries: Iterable[Entry]) -> Iterator[Compared]:
 
 def print_replay(path: Path, console: Console, *, every: bool = False) -> None:
     """Print every decision that changed, or all of them, and how many there were. Raises RecordError."""
+
+    def warn(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     count = changed = 0
-    for compared in replay(read_record(path)):
+    for compared in replay(read_record(path, warn)):
         count += 1
         changed += compared.changed
         if compared.changed or every:

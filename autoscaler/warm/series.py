@@ -15,6 +15,7 @@ from autoscaler.modelservers.reading import Named, NamedHistogram
 
 STARTED = "process_start_time_seconds"
 REPLICA_LABELS = ("pod", "instance")  # what tells replicas apart, the first that every series has
+MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"(?:[^"\\]|\\.)*"')
 # Names of a Deployment's pods end in two parts that its controllers make; of a StatefulSet's and a group's in a number.
 POD_SUFFIX = "(-[a-z0-9]{5,10}-[a-z0-9]{5}|-[0-9]+)"
 
@@ -31,6 +32,14 @@ def names_of(one: Profile, signals: Sequence[str] | None = None) -> list[str]:
     reads = [read for name in fields if isinstance(read := getattr(one, name), (Named, NamedHistogram))]
     names = {name for read in reads for name in read.names}
     return sorted(names | {normal(mark) for mark in one.marks} | {STARTED})
+
+
+def target_labels(one: Profile, labels: str) -> str:
+    """Of matchers those that series of the process have too: all but the one on the model's name."""
+    if one.model_label is None:
+        return labels
+    kept = [found.group(0) for found in MATCHER.finditer(labels) if found.group(1) != one.model_label[1]]
+    return ",".join(kept)
 
 
 def selector(names: Iterable[str], labels: str) -> str:

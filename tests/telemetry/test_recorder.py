@@ -44,6 +44,21 @@ def test_a_file_cut_by_a_crash_is_read_up_to_its_last_whole_member(tmp_path: Pat
     assert len(list(read_record(file))) < 51
 
 
+def test_a_file_that_a_crash_left_empty_is_told_and_the_rest_of_the_record_is_read(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    (whole,) = record_files(tmp_path)
+    entries = len(list(read_record(whole)))
+    (tmp_path / "flight-00000000000000000001.jsonl.gz").write_bytes(b"")
+    warnings: list[str] = []
+    assert len(list(read_record(tmp_path, warnings.append))) == entries
+    assert warnings == [
+        "flight-00000000000000000001.jsonl.gz is cut off after 0 lines: what came after them in it is lost."
+    ]
+    whole.write_bytes(whole.read_bytes()[:-20])
+    assert 0 < len(list(read_record(tmp_path, warnings.append))) < entries
+    assert f"{whole.name} is cut off after" in warnings[-1]
+
+
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(b"hello")
