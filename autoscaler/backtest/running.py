@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from typing import Any
 
 from rich.console import Console
@@ -89,19 +93,48 @@ def _in_processes(field: Field, tasks: list[Task], jobs: int, progress: Progress
     context = multiprocessing.get_context("spawn")
     shares = context.Array("d", len(tasks), lock=False)
     bars = [progress.add_task(f"simulating {task.player.name}", total=1.0) for task in tasks]
+    found: dict[str, Outcome | None] = {}
     with ProcessPoolExecutor(jobs, context, _begin, (field, shares)) as pool:
-        running = {pool.submit(_work, task, number): (number, task) for number, task in enumerate(tasks)}
-        found: dict[str, Outcome | None] = {}
-        waiting = set(running)
-        while waiting:
-            done, waiting = wait(waiting, LOOK_S, FIRST_COMPLETED)
-            for future in done:
-                number, task = running[future]
-                found[task.key] = future.result()
-                shares[number] = 1.0
-            for bar, share in zip(bars, shares, strict=True):
-                progress.update(bar, completed=share)
+        try:
+            with _deaf_to_interrupts():
+                running = {pool.submit(_work, task, number): (number, task) for number, task in enumerate(tasks)}
+            waiting = set(running)
+            while waiting:
+                done, waiting = wait(waiting, LOOK_S, FIRST_COMPLETED)
+                for future in done:
+                    number, task = running[future]
+                    found[task.key] = future.result()
+                    shares[number] = 1.0
+                for bar, share in zip(bars, shares, strict=True):
+                    progress.update(bar, completed=share)
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
     return {task.key: found[task.key] for task in tasks}
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started inside never hear Ctrl-C, wherever in their start they are: this one ends them.
+
+    A process begins with the signals blocked that the thread which starts it blocks. What came meanwhile is raised at
+    the end: inside it would leave half of the pool started. Only the main thread is interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    resource_tracker.ensure_running()  # its own start would take the block away
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 _field: Field | None = None
