@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +28,10 @@ from autoscaler.backtest.history import Gap, Plan, Told
 from autoscaler.core.errors import ConfigError, Problem
 from autoscaler.simulation.engines import Floats
 
+# Larger than the context of any model served today (10 million tokens announced, 2 million served); what a fleet of
+# thousands of GPUs takes; three months: records are kept for weeks. Beyond these the user is asked, not refused.
+MOST_TOKENS, MOST_RPS, LONGEST_S = 2e6, 5000.0, 90.0 * 86_400.0
+LEAST_ALIKE = 100  # requests of one size that are no chance
 MOST_PROBLEMS = 50  # listed one by one; the rest is counted
 # A silence is no data where the traffic on either side would have sent so many requests into it. Even with the
 # variance of requests a minute at 500 times their mean, the most of the public traces, none in 200 is one in a
@@ -48,6 +53,7 @@ def read_requests(path: Path, *, unit: str | None = None, idle_gaps: bool = Fals
     for name, values in (("prompt", prompt), ("output", output)):
         if empty := int((values < 1.0).sum()):
             warnings.append(f"{empty:,} requests have no {name} tokens: taken as one token.")
+    warnings += doubts(arrival, prompt, output)
     gaps = () if idle_gaps else silences(arrival)
     facts = (
         f"{len(arrival):,} requests read from {path.name}: arrivals from column {columns.arrival} ({how}), "
@@ -130,6 +136,23 @@ def read_replicas_ran(path: Path, unit: str | None = None) -> Plan:
     return tuple((float(at_s[i]), int(counts[i])) for i in order)
 
 
+def doubts(arrival_s: Floats, prompt_tokens: Floats, output_tokens: Floats) -> list[str]:
+    """What in a readable file is hardly true of a service, as sentences."""
+    found = []
+    for name, tokens in (("prompt", prompt_tokens), ("output", output_tokens)):
+        if (most := float(tokens.max())) > MOST_TOKENS:
+            found.append(f"The largest {name} is {most:,.0f} tokens, which no model takes: is that column in tokens?")
+        if len(tokens) >= LEAST_ALIKE and tokens.min() == tokens.max():
+            found.append(f"Every {name} is {most:,.0f} tokens: where sizes vary, more replicas are needed than here.")
+    span_s = float(arrival_s[-1] - arrival_s[0])
+    if span_s > LONGEST_S or len(arrival_s) > max(LEAST_ALIKE, MOST_RPS * span_s):
+        found.append(
+            f"{len(arrival_s):,} requests in {span_s:,.0f} s ({span_s / 86_400.0:,.1f} days): if the times are in "
+            "another unit, say it with --time-unit."
+        )
+    return found
+
+
 def silences(arrival_s: Floats) -> tuple[Gap, ...]:
     """Silences too long to be chance: the busier of it, the shorter. At both sides the ten minutes are looked at."""
     between = np.diff(arrival_s)
@@ -171,7 +194,9 @@ def _read(path: Path) -> Read:
 
 
 def _csv(path: Path, file: Iterable[str]) -> Read:
-    reader = csv.reader(file)
+    lines = iter(file)
+    first = next(lines, "")
+    reader = csv.reader(chain((first,), lines), delimiter=_separator(first))
     header = [name.strip() for name in next(reader, [])]
     if not header or all(_is_number(name) for name in header):
         names = ", ".join(header)[:80] or "nothing"
@@ -188,6 +213,11 @@ def _csv(path: Path, file: Iterable[str]) -> Read:
     # Of columns of one name the first; one that is needed and there twice is refused.
     table = {name: list(column) for name, column in reversed(list(zip(header, turned, strict=True)))}
     return numbers, table, header, found
+
+
+def _separator(header: str) -> str:
+    """What stands between columns: a comma, or where the header has none a semicolon or a tab."""
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def _json_lines(path: Path, file: Iterable[str]) -> Read:

@@ -156,6 +156,37 @@ def test_a_file_that_is_no_table_of_requests_is_refused(tmp_path: Path, text: st
         read_requests(tmp_path / "absent.csv")
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_may_be_apart_by_semicolons_or_tabs(tmp_path: Path, mark: str) -> None:
+    told = read_requests(written(tmp_path, GOOD.replace(",", mark)))
+    assert told.prompt_tokens.tolist() == [100, 200, 300]
+    with pytest.raises(ConfigError, match="line 2: found arrival_s '0,5', expected"):
+        read_requests(written(tmp_path, "arrival_s;prompt_tokens;output_tokens\n0,5;100;10\n"))
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "prompt", "said"),
+    [
+        (1.0, 100.0, None),
+        (1.0, 3e6, "The largest prompt is 3,000,150 tokens, which no model takes"),
+        (100_000.0, 100.0, "(173.6 days): if the times are in another unit"),
+        (1e-5, 100.0, "151 requests in 0 s"),
+    ],
+)
+def test_what_is_hardly_true_of_a_service_is_asked_about(
+    tmp_path: Path, apart_s: float, prompt: float, said: str | None
+) -> None:
+    rows = "".join(f"{k * apart_s:.6f},{prompt + k:.0f},{20 + k}\n" for k in range(151))
+    asked = read_requests(written(tmp_path, f"arrival_s,prompt_tokens,output_tokens\n{rows}")).warnings
+    assert asked == () if said is None else any(said in one for one in asked)
+
+
+def test_requests_that_are_all_of_one_size_are_told(tmp_path: Path) -> None:
+    rows = "".join(f"{k},900,{20 + k}\n" for k in range(150))
+    (told,) = read_requests(written(tmp_path, f"arrival_s,prompt_tokens,output_tokens\n{rows}")).warnings
+    assert told == "Every prompt is 900 tokens: where sizes vary, more replicas are needed than here."
+
+
 def test_unsorted_rows_are_sorted_and_said_with_their_line(tmp_path: Path) -> None:
     text = "arrival_s,prompt_tokens,output_tokens\n5,1,1\n3,2,2\n9,3,3\n"
     told = read_requests(written(tmp_path, text))
@@ -179,7 +210,7 @@ def test_a_gap_stops_the_clock_and_too_much_of_it_is_refused(tmp_path: Path) -> 
     assert cut.end_s == pytest.approx(6000.0 - 1800.5)
     assert np.diff(cut.trace.arrival_s).max() <= 0.5
     assert cut.timeline.source(1200.0) == pytest.approx(3000.5)
-    assert "No data, excluded (30.0% of the span): 1,200 s to 3,000 s" in cut.warnings[0]
+    assert "No data, excluded (30.0% of the span): 1,200 s to 3,000 s" in cut.warnings[-1]
     with pytest.raises(ConfigError, match="at most 20%"):
         history("x", "requests", told, 0.2)
     assert read_requests(path, idle_gaps=True).gaps == ()
