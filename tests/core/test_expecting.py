@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autoscaler.core import Planner
 from autoscaler.core.capacity import Mix
 from autoscaler.core.demand import SLOT_S, Demand
 from autoscaler.core.expecting import Expecting
@@ -12,6 +13,7 @@ from autoscaler.core.priors import prior
 from autoscaler.core.series import Window
 from autoscaler.core.sizes import lognormal
 from autoscaler.core.trials import RULES
+from tests.fakes.observations import Fleet, run, without_samples
 
 USUAL, SLOW = 0, 2
 
@@ -76,3 +78,24 @@ def test_the_largest_rate_is_remembered_for_as_long_as_a_rule_keeps_a_surplus_re
     later_s = 300.0 + RULES[USUAL].kept_s(120.0) + SLOT_S
     expecting.take(arrivals, demand, one, None, 120.0, later_s)
     assert expecting.peaks_rps[USUAL] < 15.0
+
+
+def test_time_in_which_nobody_watched_does_not_let_the_largest_rate_be_forgotten() -> None:
+    expecting, one = Expecting(), fitted(1000.0, 100.0)
+    expecting.take(*past([(300.0, 30.0, 1000.0)])[:2], one, None, 120.0, 300.0)
+    dark_s = 2.0 * RULES[USUAL].kept_s(120.0)
+    expecting.delay(dark_s)
+    later, demand, _ = past([(300.0, 5.0, 1000.0)])
+    expecting.take(later, demand, one, None, 120.0, 300.0 + dark_s + SLOT_S)
+    assert expecting.peaks_rps[USUAL] == pytest.approx(30.0, rel=0.02)
+
+
+def test_a_planner_that_sees_again_after_a_dark_of_five_minutes_remembers_its_largest_rate_as_if_it_was_none() -> None:
+    fleet, planner = Fleet(), Planner()
+    run(planner, fleet, [8.0] * 60 + [2.0] * 12, 3)
+    past = planner._state.roles[""].expecting.past[SLOW]
+    largest_s, _ = past.kept[0]
+    for k in range(72, 132):
+        planner.observe(without_samples(fleet.observe(fleet.start_s + 5.0 * k, 3, 2.0)), fleet.start_s + 5.0 * k)
+    planner.observe(fleet.observe(fleet.start_s + 660.0, 3, 2.0), fleet.start_s + 660.0)
+    assert past.kept[0][0] - largest_s == pytest.approx(300.0, abs=20.0)
