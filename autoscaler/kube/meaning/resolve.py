@@ -1,7 +1,7 @@
 """From the ScaledObject that KEDA names to the target: what is scaled, for which service, how to read it, what is set.
 
 Precedence of settings, strongest first: the trigger's metadata, annotations on the ScaledObject, the operator's file,
-then what Kubernetes tells (bounds of the ScaledObject, GPUs of the pod template).
+then what Kubernetes tells (bounds of the ScaledObject; GPUs and the server's arguments of the pod template).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from autoscaler.kube.meaning.fights import Scaled, fights
 from autoscaler.kube.meaning.findings import Finding
 from autoscaler.kube.meaning.gpus import Gpus, gpus_of
 from autoscaler.kube.meaning.kserve import ROLES, Path, owner_of
-from autoscaler.kube.meaning.metrics_page import MetricsPage, metrics_page
+from autoscaler.kube.meaning.metrics_page import MetricsPage, metrics_page, serving_container
 from autoscaler.kube.meaning.objects import SCALED_OBJECT, Objects
 from autoscaler.kube.meaning.raw import Raw
 from autoscaler.kube.meaning.replicas import Memo, PageSettings, PodReplica, replicas_of
+from autoscaler.kube.meaning.server_arguments import ServerArguments, server_arguments
 from autoscaler.kube.meaning.settings import said
 from autoscaler.kube.meaning.workload import Workload, read_workload, scale_target
 
@@ -44,6 +45,7 @@ class Target:
     pushed: bool  # external-push: KEDA holds a stream open
     page: MetricsPage  # of the pod template; every pod has its own
     gpus: Gpus
+    arguments: ServerArguments  # of the server's command line in the pod template
     findings: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -124,6 +126,9 @@ def _resolve(
     planned = workload if workload.template else replace(workload, template=owner.template)
     shadow = set_to.mode is ServiceMode.SHADOW
     overrides = set_to.overrides
+    page = metrics_page(
+        planned.template, server=overrides.server, port=overrides.metrics_port, path=overrides.metrics_path
+    )
     return Target(
         target=TargetId(ServiceId(namespace, service), role),
         scaled_object=read.name(raw),
@@ -136,13 +141,9 @@ def _resolve(
         stopped=owner.stopped or workload.found is False,
         known=owner.known or set_to.target is not None,
         pushed=any(one.type == "external-push" for one in mine),
-        page=metrics_page(
-            planned.template,
-            server=overrides.server,
-            port=overrides.metrics_port,
-            path=overrides.metrics_path,
-        ),
+        page=page,
         gpus=gpus_of(objects, planned),
+        arguments=server_arguments(serving_container(planned.template), page.server),
         findings=fights(Scaled(objects, namespace, raw, workload, owner, ours, shadow, set_to.role)),
         warnings=set_to.warnings,
     )

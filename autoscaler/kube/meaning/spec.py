@@ -47,7 +47,14 @@ def _once(targets: Iterable[Target]) -> list[Target]:
 
 
 def _role(target: Target) -> RoleSpec:
-    return RoleSpec(target.target.role, target.bounds.least, max(1, target.bounds.max_replicas), target.gpus.whole)
+    return RoleSpec(
+        target.target.role,
+        target.bounds.least,
+        max(1, target.bounds.max_replicas),
+        target.gpus.whole,
+        max_batched_tokens=target.arguments.max_batched_tokens,
+        max_sequences=target.arguments.max_sequences,
+    )
 
 
 def _bounded(role: RoleSpec, targets: Sequence[Target]) -> RoleSpec:
