@@ -114,7 +114,8 @@ def settings() -> str:
         NOTE,
         "# Settings\n",
         "Precedence, strongest first: a trigger's metadata, the service's own keys in the file, `defaults` in "
-        f"the file, the environment (`{ENVIRONMENT}` and the key in capitals), what Kubernetes tells (bounds, GPUs, the server's command line), our own defaults. "
+        f"the file, the environment (`{ENVIRONMENT}` and the key in capitals), what Kubernetes tells "
+        "(bounds, GPUs, the server's command line), our own defaults. "
         "A key that is not listed here is an error in the file and a warning in metadata.\n",
         "## The process: `autoscaler serve`\n",
         options(),
