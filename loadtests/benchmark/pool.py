@@ -120,8 +120,9 @@ class Queue:
 
     def _later_s(self, one: Sized) -> float:
         """Later jobs before the best peers are known: three of middling cost stand in."""
-        rows = list(self._rows[_place(one.cell)].values())
-        told = (one, self._scope, rows, frozenset[str]())
+        place = _place(one.cell)
+        rows = list(self._rows[place].values())
+        told = (one, self._scope, rows, self._done(place))
         return sum(one.cost_s(job) for job in (*later_jobs(*told), *last_jobs(*told))) * (1.0 if rows else 1.3)
 
 
