@@ -30,6 +30,7 @@ CUT = 0.5  # of the cost of the runs that may be left is spent; for the estimate
 # Over the cheapest peer, in the order of trying: a setting that missed what was asked, one that was left.
 MISSED, LEFT = 1.5, 2.0
 KEPT = 2  # settings of a peer
+LOOKS: Mapping[str | None, str] = MappingProxyType({None: "second look", "second look": "third look"})  # at the bound
 
 Place = tuple[str, str, float, int]
 Setting = tuple[str, str | None]
@@ -182,12 +183,19 @@ def later_jobs(one: Sized, scope: Scope, rows: list[Row], done: frozenset[str]) 
         planned += [replace(p, kind="cold") for p in ours]
         planned += _seeds((*ours, *best), scope)
         yield from _packed(one, scope, asked, [p for p in planned if not _is_done(one.cell, p, asked, done)])
-    beaten = below_bound(rows)
-    if beaten and not any(row.knobs for row in rows if row.policy == HINDSIGHT):
-        lowest: dict[float, Row] = {}
-        for row in sorted(beaten, key=lambda row: -row.gpu_hours):
-            lowest[row.attainment_asked] = row
-        told = "\n".join(f"{share}\t{row.policy}\t{row.knobs or ''}" for share, row in lowest.items())
+    yield from closer_looks(one, scope, rows)
+
+
+def closer_looks(one: Sized, scope: Scope, rows: list[Row]) -> Iterator[Job]:
+    """The bound anew where some row lies below it: once by the first rows, once by those of more seeds."""
+    lowest = {row.attainment_asked: row for row in sorted(below_bound(rows), key=lambda row: -row.gpu_hours)}
+    looks = {row.attainment_asked: row.knobs for row in rows if row.policy == HINDSIGHT}
+    told = "\n".join(
+        "\t".join((str(share), LOOKS[looks.get(share)], row.policy, row.knobs or "", str(row.seed)))
+        for share, row in lowest.items()
+        if looks.get(share) in LOOKS
+    )
+    if told:
         better = Planned(HINDSIGHT, told, kind="better")
         yield Job(str(scope.folder), scope.extent, one.cell, scope.shares(one.cell), (better,))
 

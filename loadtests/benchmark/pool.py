@@ -15,6 +15,7 @@ from loadtests.benchmark.plan import (
     Place,
     Scope,
     Sized,
+    closer_looks,
     head_jobs,
     last_jobs,
     later_jobs,
@@ -40,6 +41,7 @@ class Queue:
         self._rows: dict[Place, dict[str, Row]] = {place: {} for place in self._sized}
         self._open: dict[Place, int] = {}
         self._later: set[Place] = set()
+        self._closed: set[Place] = set()
         self._jobs: deque[Job] = deque()
         self._last: deque[Job] = deque()  # when there is nothing else
         self._waiting = _order(listed)  # what no job was planned for yet
@@ -82,6 +84,15 @@ class Queue:
         self._open[place] = len(some) + len(last)
         self._jobs.extendleft(reversed(some))
         self._last.extend(last)
+        if not self._open[place]:
+            self._close(place)
+
+    def _close(self, place: Place) -> None:
+        """With all of a cell's rows: whether the bound holds."""
+        self._closed.add(place)
+        some = list(closer_looks(self._sized[place], self._scope, list(self._rows[place].values())))
+        self._open[place] = len(some)
+        self._jobs.extendleft(some)
 
     def take(self) -> Job | None:
         """The next job, with what its cell's others gave so far."""
@@ -99,8 +110,12 @@ class Queue:
         self._rows[place].update((row.key, row) for row in made.rows)
         self._left.update(made.left)
         self._open[place] -= 1
-        if not self._open[place] and place not in self._later:
+        if self._open[place]:
+            return
+        if place not in self._later:
             self._add_later(place)
+        elif place not in self._closed:
+            self._close(place)
 
     def missing(self) -> list[str]:
         """Cells in which something was not run yet."""

@@ -210,13 +210,13 @@ def _better(job: Job, one: Planned, scenario: Scenario) -> list[Row]:
     assert one.knobs is not None
     rows: list[Row] = []
     for entry in one.knobs.split("\n"):
-        share, name, knobs = entry.split("\t")
+        share, look, name, knobs, seed = entry.split("\t")
         asked = float(share)
         mine = _at(scenario, asked)
-        run = World(mine, 0).run(build(Planned(name, knobs or None), mine))
+        run = World(mine, int(seed)).run(build(Planned(name, knobs or None), mine))
         table = hindsight(mine, asked, _block_s(scenario))
         found = better(mine, bound(mine, asked, table=table), table, (run,))
-        rows.append(replace(_hindsight_row(job, found, asked), knobs="second look"))
+        rows.append(replace(_hindsight_row(job, found, asked), knobs=look))
     return rows
 
 

@@ -12,7 +12,7 @@ import pytest
 from autoscaler.simulation.trace import Trace
 from loadtests.benchmark import bootstrap, disturbed, faults, rows
 from loadtests.benchmark.grid import Extent, Workload, cells
-from loadtests.benchmark.plan import Scope, best_peers, last_jobs, later_jobs, sized_cells
+from loadtests.benchmark.plan import Scope, best_peers, closer_looks, last_jobs, later_jobs, sized_cells
 from loadtests.benchmark.rows import CEILING, HINDSIGHT, OURS, Row
 from loadtests.benchmark.verdict import below_bound, compare, families, mean_ratio
 
@@ -116,7 +116,18 @@ def test_more_seeds_go_to_the_cheapest_setting_of_three_peers_and_a_beaten_bound
     again = [
         one for job in later_jobs(sized, scope, beaten, frozenset()) for one in job.planned if one.kind == "better"
     ]
-    assert [one.knobs for one in again] == ["0.95\tours\t"]
+    assert [one.knobs for one in again] == ["0.95\tsecond look\tours\t\t0"]
+
+
+def test_the_bound_is_looked_at_again_when_more_seeds_lie_below_it_and_not_for_ever() -> None:
+    trace = Trace(np.arange(0.0, 7200.0, 2.0), np.full(3600, 500.0), np.full(3600, 100.0))
+    sized = sized_cells([Workload("t", "smooth", trace)], Extent())[0]
+    scope = Scope(Path(), Extent(), (0.95,), (OURS, "static"), 5)
+    seed = row("static", 98.0, knobs="share=0.5", seed=3)
+    for look, told in ((None, "second look"), ("second look", "third look"), ("third look", None)):
+        bound = row(HINDSIGHT, 100.0, 0.951, knobs=look, clairvoyant_gpu_hours=100.0)
+        found = [one.knobs for job in closer_looks(sized, scope, [bound, seed]) for one in job.planned]
+        assert found == ([f"0.95\t{told}\tstatic\tshare=0.5\t3"] if told else [])
 
 
 def test_rows_are_read_back_and_a_cut_line_is_left_out(tmp_path: Path) -> None:
