@@ -9,6 +9,7 @@ It is a feasible schedule, so it bounds the optimum from above; no policy in the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,17 +29,20 @@ FINER = 3  # parts of a block in a second look
 EARLY_S = 2.0  # replicas are asked for so early that the slowest start is in time, and this
 
 
+Plan = tuple[tuple[float, int], ...]  # (second, spec.replicas), the first at the beginning
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Replicas block by block, known beforehand: starts are asked for in time."""
+    """Replicas asked for, known beforehand."""
 
     scenario: Scenario
-    counts: tuple[int, ...]
-    block_s: float
+    plan: Plan
 
     def replay(self) -> Run:
         """What becomes of the scenario; the same every time."""
-        return _replay(self.scenario, np.array(self.counts), self.block_s)
+        first = replace(self.scenario, initial_replicas=self.plan[0][1])
+        return World(first, PLAN_SEED).replay(self.plan[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +56,13 @@ class Bound:
     block_s: float
 
     @property
-    def counts(self) -> tuple[int, ...]:
-        """Replicas in the middle of every block of `block_s`."""
-        parts = round(self.block_s / self.schedule.block_s)
-        return self.schedule.counts[parts // 2 :: parts]
-
-    @property
     def gpu_hours(self) -> float:
         """What the schedule costs in the replay."""
         return self.score.gpu_hours
 
 
 _Tried = tuple[Score, Schedule]
+_Counted = tuple[Score, Ints]  # replicas of every block
 
 
 @dataclass(slots=True)
@@ -83,7 +82,7 @@ class Hindsight:
         former = self.replayed.get(tuple(counts.tolist()))
         if former is not None:
             return former
-        run = _replay(self.scenario, counts, self.block_s)
+        run = self.schedule(counts).replay()
         block = ((run.arrival_s - self.scenario.from_s) // self.block_s).astype(int)
         inside = block < self.blocks
         won = np.bincount(block[inside], weights=good(run)[inside], minlength=self.blocks)
@@ -95,7 +94,7 @@ class Hindsight:
 
     def schedule(self, counts: Ints) -> Schedule:
         """Counts of every block as a schedule."""
-        return Schedule(self.scenario, tuple(counts.tolist()), self.block_s)
+        return _in_time(self.scenario, counts, self.block_s)
 
     def choose(self, price: float) -> tuple[Ints, float, float]:
         """The best schedule at a price per replica-second: counts, share of good requests, replica-seconds."""
@@ -206,24 +205,33 @@ def bound(scenario: Scenario, asked: float, block_s: float = BLOCK_S, table: Hin
         if _hits(reached, asked):
             break
         aimed += asked + 0.25 * CLOSE - reached.attainment
-    tried = [(one, table.schedule(np.array(counts))) for counts, one in table.replayed.items()]
+    counted = [(one, np.array(counts)) for counts, one in table.replayed.items()]
+    tried = [(one, table.schedule(counts)) for one, counts in counted]
     if not any(_hits(one, asked) for one, _ in tried):
-        tried += _spliced(table, tried, asked)
+        tried += _spliced(table, counted, asked)
     reached, schedule = min(tried, key=lambda one: _rank(one[0], asked))
     return Bound(asked, schedule, reached, abs(reached.attainment - asked) <= CLOSE, table.block_s)
 
 
 def better(scenario: Scenario, former: Bound, table: Hindsight, runs: tuple[Run, ...]) -> Bound:
-    """A second look, in finer blocks, that also learns from what policies did; the cheaper of both bounds."""
+    """A second look, in finer blocks, that also learns from what policies did; the cheapest of all.
+
+    What a policy did is a schedule too, and where it attains more than is asked, its dearer end is spliced away.
+    """
+    asked = former.asked
     finer = empty_table(scenario, table.block_s / FINER)
-    own = table.reaching(former.asked)[0]
+    own = table.reaching(asked)[0]
     _learn_around(finer, np.repeat(own, FINER)[: finer.blocks], 1)
     for run in runs:
         _learn_around(finer, _served_by(run, finer), 1)
     for _ in range(2):
-        _learn_around(finer, finer.reaching(former.asked)[0], 1)
-    found = bound(scenario, former.asked, table=finer)
-    return min(former, found, key=lambda one: (not one.hit, _rank(one.score, former.asked)))
+        _learn_around(finer, finer.reaching(asked)[0], 1)
+    found = [former, bound(scenario, asked, table=finer)]
+    for run in runs:
+        for reached, schedule in _cut(Schedule(scenario, run.steps), finer, asked):
+            if _hits(reached, asked):
+                found.append(Bound(asked, schedule, reached, True, finer.block_s))
+    return min(found, key=lambda one: (not one.hit, _rank(one.score, asked)))
 
 
 def _served_by(run: Run, table: Hindsight) -> Ints:
@@ -244,7 +252,7 @@ def _rank(one: Score, asked: float) -> tuple[bool, float]:
     return low, (asked - one.attainment) if low else one.gpu_hours
 
 
-def _spliced(table: Hindsight, tried: list[_Tried], asked: float) -> list[_Tried]:
+def _spliced(table: Hindsight, tried: list[_Counted], asked: float) -> list[_Tried]:
     """Parts of blocks: the cheapest schedule that attains more than is asked before some moment, a cheaper one after.
 
     Or the other way round, where that does not hit. Of the cheaper ones the one that attains most is taken.
@@ -252,25 +260,74 @@ def _spliced(table: Hindsight, tried: list[_Tried], asked: float) -> list[_Tried
     above = [one for one in tried if one[0].attainment >= asked]
     if not above:
         return []
-    dear, schedule = min(above, key=lambda one: one[0].gpu_hours)
+    dear, counts = min(above, key=lambda one: one[0].gpu_hours)
     below = [one for one in tried if one[0].attainment < asked and one[0].gpu_hours < dear.gpu_hours]
     if not below:
         return []
-    more, less = (np.repeat(one.counts, PARTS) for one in (schedule, max(below, key=lambda one: one[0].attainment)[1]))
+    more, less = (np.repeat(one, PARTS) for one in (counts, max(below, key=lambda one: one[0].attainment)[1]))
+
+    def until(place: int, first: Ints, then: Ints) -> Schedule:
+        return _in_time(table.scenario, np.concatenate([first[:place], then[place:]]), table.block_s / PARTS)
+
+    return _narrowed(len(more), asked, lambda place: until(place, more, less), lambda place: until(place, less, more))
+
+
+def _cut(ran: Schedule, table: Hindsight, asked: float) -> list[_Tried]:
+    """What a policy did; and with a cheaper schedule before or after, or a dearer one where it is short."""
+    reached = score(ran.replay())
+    is_enough = reached.attainment >= asked
+    others = [
+        (one, counts)
+        for counts, one in table.replayed.items()
+        if (one.attainment < asked) == is_enough and (one.gpu_hours < reached.gpu_hours) == is_enough
+    ]
+    if not others:
+        return [(reached, ran)]
+    _, counts = max(others, key=lambda one: one[0].attainment if is_enough else -one[0].gpu_hours)
+    other = table.schedule(np.array(counts))
+    dear, cheap = (ran, other) if is_enough else (other, ran)
+    scenario = table.scenario
+
+    def until(place: int, first: Plan, then: Plan) -> Schedule:
+        at_s = scenario.from_s + place * table.block_s / PARTS
+        before, passed = ([step for step in plan if step[0] < at_s] for plan in (first, then))
+        return Schedule(scenario, (*before, (at_s, passed[-1][1]), *then[len(passed) :]) if passed else then)
+
+    return [
+        (reached, ran),
+        *_narrowed(
+            table.blocks * PARTS,
+            asked,
+            lambda place: until(place, dear.plan, cheap.plan),
+            lambda place: until(place, cheap.plan, dear.plan),
+            to_the_end=True,
+        ),
+    ]
+
+
+def _narrowed(
+    size: int,
+    asked: float,
+    dear_first: Callable[[int], Schedule],
+    cheap_first: Callable[[int], Schedule],
+    *,
+    to_the_end: bool = False,
+) -> list[_Tried]:
+    """Two schedules joined at one of `size` places, sought until the asked attainment is hit, or until it is barely."""
     found: list[_Tried] = []
+    least = asked - CLOSE / 4.0 if to_the_end else asked
     for is_first in (True, False):
-        low, high = 0, len(more)  # parts of the dearer one
-        while high - low > 1 and not any(_hits(one, asked) for one, _ in found):
+        low, high = 0, size  # parts of the dearer one
+        while high - low > 1 and (to_the_end or not any(_hits(one, asked) for one, _ in found)):
             middle = (low + high) // 2
-            place = middle if is_first else len(more) - middle
-            counts = np.concatenate([more[:place], less[place:]] if is_first else [less[:place], more[place:]])
-            spliced = Schedule(table.scenario, tuple(counts.tolist()), table.block_s / PARTS)
-            found.append((score(spliced.replay()), spliced))
-            low, high = (low, middle) if found[-1][0].attainment >= asked else (middle, high)
+            joined = dear_first(middle) if is_first else cheap_first(size - middle)
+            found.append((score(joined.replay()), joined))
+            low, high = (low, middle) if found[-1][0].attainment >= least else (middle, high)
     return found
 
 
-def _replay(scenario: Scenario, counts: Ints, block_s: float) -> Run:
+def _in_time(scenario: Scenario, counts: Ints, block_s: float) -> Schedule:
+    """Replicas of every block, asked for so early that the slowest start is in time."""
     starts = scenario.starts
     lead_s = starts.mean_s * (1.0 + starts.jitter) + EARLY_S if starts.mean_s else 0.0
     changes: list[tuple[float, int]] = []
@@ -280,8 +337,7 @@ def _replay(scenario: Scenario, counts: Ints, block_s: float) -> Run:
             changes.append((at_s - lead_s, int(counts[b])))
         elif counts[b] < counts[b - 1]:
             changes.append((at_s, int(counts[b])))
-    first = replace(scenario, initial_replicas=int(counts[0]))
-    return World(first, PLAN_SEED).replay(_in_order(changes))
+    return Schedule(scenario, ((scenario.from_s, int(counts[0])), *_in_order(changes)))
 
 
 def _in_order(changes: list[tuple[float, int]]) -> tuple[tuple[float, int], ...]:
