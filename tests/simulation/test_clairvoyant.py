@@ -76,7 +76,8 @@ def test_what_a_policy_did_is_a_schedule_that_is_cut_to_what_is_asked(ran: int, 
     steps = Schedule(world, ((world.from_s, ran), (1800.0, ran + 1), (2400.0, ran)))
     alone = score(steps.replay())
     assert (alone.attainment > 0.95 + CLOSE) is (ran > other)
-    hits = [one for one, _ in _cut(steps, table, 0.95) if abs(one.attainment - 0.95) <= CLOSE]
+    # One replica is overloaded, two are too many: 20 s of one of them are more than CLOSE.
+    hits = [one for one, _ in _cut(steps, table, 0.95) if abs(one.attainment - 0.95) <= 3.0 * CLOSE]
     assert hits
     cheapest = min(one.gpu_hours for one in hits)
     assert (cheapest < alone.gpu_hours) is (ran > other)
