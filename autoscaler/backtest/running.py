@@ -121,7 +121,8 @@ def _deaf_to_interrupts() -> Iterator[None]:
     A process begins with the signals blocked that the thread which starts it blocks. What came meanwhile is raised at
     the end: inside it would leave half of the pool started. Only the main thread is interrupted.
     """
-    if threading.current_thread() is not threading.main_thread():
+    masks = hasattr(signal, "pthread_sigmask")  # Windows has none
+    if not masks or threading.current_thread() is not threading.main_thread():
         yield
         return
     heard: list[int] = []

@@ -47,38 +47,53 @@ class Asked:
     token_file: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What the server told."""
+
+    profile: Profile
+    names: list[str]  # of the metrics that are there
+    series: list[Series]
+    newest: list[Series]  # when the newest sample at each step was scraped, Unix seconds
+    stale_s: float  # a sample older than this is no news
+    ran: list[Series]  # the replicas query's
+
+
+async def _ask(asked: Asked, watch: Callable[[float], None] | None) -> _Answers:
+    """Every query. Raises TargetError (the server), or ConfigError: no known metrics, several servers, no replicas."""
+    span = asked.from_s, asked.until_s, asked.step_s
+    async with Prometheus(asked.url, asked.token_file) as api:
+        one, found = await _profile(api, asked)
+        series = await api.range(selector(names_of(one, SIGNALS), asked.labels), *span, watch)
+        process = target_labels(one, asked.labels)
+        if process != asked.labels:  # when a process began stands in a series without the model's name
+            series += await api.range(selector([STARTED], process), *span)
+        # Of one name: timestamp() drops names, and series whose labels are then the same are an error.
+        mark = next(normal(name) for name in found if normal(name) in map(normal, one.marks))
+        marked = selector([mark], asked.labels)
+        newest = await api.range(f"max(timestamp({marked}))", *span)
+        stale_s = await _stale_s(api, asked, marked)
+        ran: list[Series] = []
+        if asked.replicas_query is not None:
+            ran = await api.range(f"sum({asked.replicas_query})", *span)
+            if not ran:
+                problem = Problem("--replicas-query", f"no series for {asked.replicas_query!r}", "a query with a value")
+                raise ConfigError(asked.url, (problem,))
+    return _Answers(one, found, series, newest, stale_s, ran)
+
+
 async def read_prometheus(
     asked: Asked, seed: int, watch: Callable[[float], None] | None = None, *, idle_gaps: bool = False
 ) -> Told:
     """Query and reconstruct. Raises TargetError (the server), or ConfigError: no known metrics, several servers."""
-    async with Prometheus(asked.url, asked.token_file) as api:
-        one, found = await _profile(api, asked)
-        series = await api.range(
-            selector(names_of(one, SIGNALS), asked.labels), asked.from_s, asked.until_s, asked.step_s, watch
-        )
-        process = target_labels(one, asked.labels)
-        if process != asked.labels:  # when a process began stands in a series without the model's name
-            began = selector([STARTED], process)
-            series += await api.range(began, asked.from_s, asked.until_s, asked.step_s)
-        # Of one name: timestamp() drops names, and series whose labels are then the same are an error.
-        mark = next(normal(name) for name in found if normal(name) in map(normal, one.marks))
-        newest = await api.range(
-            f"max(timestamp({selector([mark], asked.labels)}))",
-            asked.from_s, asked.until_s, asked.step_s,
-        )  # fmt: skip
-        stale_s = await _stale_s(api, asked, selector([mark], asked.labels))
-        ran: list[Series] = []
-        if asked.replicas_query is not None:
-            ran = await api.range(f"sum({asked.replicas_query})", asked.from_s, asked.until_s, asked.step_s)
-            if not ran:
-                problem = Problem("--replicas-query", f"no series for {asked.replicas_query!r}", "a query with a value")
-                raise ConfigError(asked.url, (problem,))
-    fresh = {at_s for at_s, seen_s in (newest[0].points if newest else ()) if at_s - seen_s <= stale_s}
+    answers = await _ask(asked, watch)
+    one, series, newest, ran = answers.profile, answers.series, answers.newest, answers.ran
+    fresh = {at_s for at_s, seen_s in (newest[0].points if newest else ()) if at_s - seen_s <= answers.stale_s}
     replicas = {at_s: round(value) for at_s, value in (ran[0].points if ran else ())}
     looks = list(_looks(one, series, fresh, replicas, asked))
     told = counted(looks, asked.step_s)
     if told is None or not any(step.arrivals for step in told.steps):
-        servers = f"metrics of {one.name} ({', '.join(found[:NAMED])})"
+        servers = f"metrics of {one.name} ({', '.join(answers.names[:NAMED])})"
         problem = Problem("requests", f"{servers}, and no request counted", f"some between {_span(asked)}")
         raise ConfigError(asked.url, (problem,))
     try:

@@ -4,8 +4,8 @@ A step that is full of prompt tokens holds up every decode in it. With C tokens 
 tokens it takes a + b n + c n h + g (C - n): kept within the limit on the time per output token, no prompt can make a
 request miss it; and fewer tokens than that make prompts wait. As many sequences should be let in as decode within that
 limit and fit in the cache: at fewer, requests wait beside a server that has room. Law: said, never applied, and only
-against settings that are known; it is the formula's word until a back-test of the user's own history agrees. The rates
-of the closed form lie within 6 % of simulated ones from 16 to 1,024 sequences (docs/design.md).
+against settings that are known; it is the formula's word until a back-test of the user's own history agrees. How far
+it was off in simulations: docs/design.md.
 """
 
 from __future__ import annotations

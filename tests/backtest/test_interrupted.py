@@ -38,7 +38,7 @@ def test_an_interrupt_while_processes_start_ends_all_without_a_traceback(tmp_pat
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     while children_of(started.pid) < 2 and started.poll() is None:
-        time.sleep(0.01)
+        time.sleep(0.01)  # another process, on the clock of the wall
     os.killpg(started.pid, signal.SIGINT)
     out, told = started.communicate(timeout=30)
     assert started.returncode == 130, out + told
