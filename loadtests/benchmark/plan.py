@@ -222,13 +222,21 @@ def _seeds(some: Iterable[Planned], scope: Scope) -> list[Planned]:
 
 
 def best_peers(rows: list[Row], asked: float) -> list[Row]:
-    """The cheapest setting of each of the three cheapest peers that attain what ours does, or what is asked."""
+    """The cheapest setting of each of the three cheapest peers that attain what ours does, or what is asked.
+
+    Equals by name: which row came first depends on the processes.
+    """
     swept = [row for row in rows if row.fault is None and row.seed == 0 and row.attainment_asked == asked]
     ours = min((row.attainment for row in swept if row.policy == OURS), default=asked)
     least = min(ours, asked) - CLOSE
     ranked = sorted(
         (row for row in swept if row.is_peer),
-        key=lambda row: (row.attainment < least, row.gpu_hours if row.attainment >= least else -row.attainment),
+        key=lambda row: (
+            row.attainment < least,
+            row.gpu_hours if row.attainment >= least else -row.attainment,
+            row.policy,
+            row.knobs or "",
+        ),
     )
     chosen: dict[str, Row] = {}
     for row in ranked:

@@ -125,11 +125,11 @@ class Comparison:
         return min(self.ours.attainment - CLOSE, self.wanted)
 
     def equal(self, *, defaults: bool = False) -> list[Runs]:
-        """Peers that attain as much, the cheapest first."""
+        """Peers that attain as much, the cheapest first; of equals by name, whichever ended first."""
         found = [
             one for one in self.peers if one.attainment >= self.least and (one.first.policy_default or not defaults)
         ]
-        return sorted(found, key=lambda one: one.gpu_hours)
+        return sorted(found, key=lambda one: (one.gpu_hours, one.name))
 
     @cached_property
     def best(self) -> Runs | None:

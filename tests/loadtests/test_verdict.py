@@ -68,6 +68,16 @@ def test_a_static_fleet_of_the_most_replicas_is_the_yardstick_where_it_attains_l
     assert not misses.attains
 
 
+def test_of_equals_the_same_one_is_chosen_in_whatever_order_they_ended() -> None:
+    # keda-kaito-legacy gave the same run for thresholds of 0.1 and 0.25 in a cell of azure2023-conv.
+    some = [row(OURS, 90.0), row("b", 80.0, knobs="k=2"), row("b", 80.0, knobs="k=1"), row("a", 80.0), row("c", 80.0)]
+    for order in (some, some[::-1]):
+        (one,) = compare(order)
+        assert one.best is not None
+        assert one.best.name == "a"
+        assert [f"{peer.policy} {peer.knobs}" for peer in best_peers(order, 0.95)] == ["a None", "b k=1", "c None"]
+
+
 def test_figures_are_means_over_seeds() -> None:
     (one,) = compare([row(OURS, 90.0), row(OURS, 110.0, seed=1), row("a", 100.0)])
     assert one.ours.gpu_hours == 100.0
