@@ -277,15 +277,31 @@ def _cut(ran: Schedule, table: Hindsight, asked: float) -> list[_Tried]:
     reached = score(ran.replay())
     is_enough = reached.attainment >= asked
     others = [
-        (one, counts)
+        (one, table.schedule(np.array(counts)))
         for counts, one in table.replayed.items()
         if (one.attainment < asked) == is_enough and (one.gpu_hours < reached.gpu_hours) == is_enough
     ]
-    if not others:
-        return [(reached, ran)]
-    _, counts = max(others, key=lambda one: one[0].attainment if is_enough else -one[0].gpu_hours)
-    other = table.schedule(np.array(counts))
-    dear, cheap = (ran, other) if is_enough else (other, ran)
+    found = [(reached, ran)]
+    if others:
+        _, other = max(others, key=lambda one: one[0].attainment if is_enough else -one[0].gpu_hours)
+        found += _joined(table, *((ran, other) if is_enough else (other, ran)), asked)
+    if is_enough:  # it may be cheaper than every schedule that attains less, but not than itself with fewer replicas
+        found += _joined(table, ran, _lowered(ran, asked), asked)
+    return found
+
+
+def _lowered(ran: Schedule, asked: float) -> Schedule:
+    """With so many replicas fewer that less is attained than asked, or as few as are allowed."""
+    least = ran.scenario.min_replicas
+    for fewer in range(1, max(count for _, count in ran.plan) - least + 1):
+        lowered = replace(ran, plan=tuple((at_s, max(least, count - fewer)) for at_s, count in ran.plan))
+        if score(lowered.replay()).attainment < asked:
+            return lowered
+    return replace(ran, plan=((ran.plan[0][0], least),))
+
+
+def _joined(table: Hindsight, dear: Schedule, cheap: Schedule, asked: float) -> list[_Tried]:
+    """The dearer one up to some moment and the cheaper one after it, and the other way round."""
     scenario = table.scenario
 
     def until(place: int, first: Plan, then: Plan) -> Schedule:
@@ -293,16 +309,13 @@ def _cut(ran: Schedule, table: Hindsight, asked: float) -> list[_Tried]:
         before, passed = ([step for step in plan if step[0] < at_s] for plan in (first, then))
         return Schedule(scenario, (*before, (at_s, passed[-1][1]), *then[len(passed) :]) if passed else then)
 
-    return [
-        (reached, ran),
-        *_narrowed(
-            table.blocks * PARTS,
-            asked,
-            lambda place: until(place, dear.plan, cheap.plan),
-            lambda place: until(place, cheap.plan, dear.plan),
-            to_the_end=True,
-        ),
-    ]
+    return _narrowed(
+        table.blocks * PARTS,
+        asked,
+        lambda place: until(place, dear.plan, cheap.plan),
+        lambda place: until(place, cheap.plan, dear.plan),
+        to_the_end=True,
+    )
 
 
 def _narrowed(
