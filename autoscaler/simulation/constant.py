@@ -7,7 +7,7 @@ import numpy as np
 from autoscaler.core.records import Objective
 from autoscaler.simulation.engines import Params, Requests, new_requests
 from autoscaler.simulation.fleet import create, new_fleet, run
-from autoscaler.simulation.kernel import compiled
+from autoscaler.simulation.kernel import bound
 from autoscaler.simulation.trace import Trace
 
 DRAIN_S = 3600.0  # after the last arrival everything that can finish has finished
@@ -29,7 +29,7 @@ def constant_fleet_attainment(trace: Trace, replicas: int, params: Params, objec
     fleet = new_fleet(requests, params, replicas, luck)
     for _ in range(replicas):
         create(fleet, float(trace.arrival_s[0]) - 1.0, 0.0, 0.0)
-    compiled(run)(fleet, params, float(trace.arrival_s[-1]) + DRAIN_S)
+    bound(run, fleet, params, 0.0)(fleet, params, float(trace.arrival_s[-1]) + DRAIN_S)
     return float(good_requests(requests, objective).mean())
 
 

@@ -28,7 +28,7 @@ from autoscaler.simulation.replica import advance, enqueue, reset
 LEAST_LOADED, RANDOM = 0, 1
 ABSENT, PENDING, LOADING, SERVING, DRAINING = range(5)
 # Places of Fleet.line.
-NEXT, HELD, HEAD, TAIL, SERVE_COUNT, ROUTED = range(6)
+NEXT, HELD, HEAD, TAIL, SERVE_COUNT, ROUTED, ALIVE = range(7)
 
 
 class Fleet(NamedTuple):
@@ -44,13 +44,13 @@ class Fleet(NamedTuple):
     ended_s: Floats  # R: finished draining, or removed before it served; inf while it lives
     serving: Ints  # R: the first line[SERVE_COUNT] are the replicas that take requests
     past: Engines  # one row: the counters of lives that ended and whose place was taken
-    line: Ints  # the next arrival, requests held, their line, serving replicas, requests routed
+    line: Ints  # the next arrival, requests held, their line, serving replicas, requests routed, loading or serving
     routing: int
 
 
 def new_fleet(requests: Requests, params: Params, most: int, luck: Floats, routing: int = LEAST_LOADED) -> Fleet:
     """A fleet without replicas and with room for `most` at a time, draining ones included."""
-    line = np.zeros(6, dtype=np.int64)
+    line = np.zeros(7, dtype=np.int64)
     line[HEAD] = line[TAIL] = NONE
     return Fleet(
         new_engines(params, most),
@@ -177,6 +177,7 @@ def create(fleet: Fleet, now_s: float, node_s: float, start_s: float) -> int:
             fleet.created_s[r] = now_s
             fleet.scheduled_s[r] = now_s + node_s
             fleet.ready_s[r] = now_s + node_s + start_s
+            fleet.line[ALIVE] += 1
             return r
     return NONE
 
@@ -185,6 +186,7 @@ def create(fleet: Fleet, now_s: float, node_s: float, start_s: float) -> int:
 def retire(fleet: Fleet, r: int, now_s: float) -> None:
     """Take a replica away: at once while it loads, else when it has finished what it has."""
     line = fleet.line
+    line[ALIVE] -= 1
     if fleet.phase[r] == LOADING:
         _gone(fleet, r, now_s)
         return

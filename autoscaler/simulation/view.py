@@ -6,7 +6,7 @@ or a gateway would tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,19 +19,33 @@ from autoscaler.simulation.engines import (
     KV,
     PREEMPTIONS,
     PROMPT_DONE,
+    SIZE_BOUNDS,
+    STEP_TOKENS_BOUNDS,
+    STEPS,
+    TPOT_BOUNDS,
     TPOT_S,
+    TTFT_BOUNDS,
     TTFT_S,
     WAITING,
     Engines,
     Floats,
     Ints,
 )
-from autoscaler.simulation.fleet import HELD, LOADING, NEXT, SERVE_COUNT, Fleet
-from autoscaler.simulation.kernel import compiled, kernel
+from autoscaler.simulation.fleet import HELD, LOADING, NEXT, SERVE_COUNT, SERVING, Fleet
+from autoscaler.simulation.kernel import bound, kernel
+
+# Columns of what a look copies: the engines' own first, then what is known beside them; buckets side by side.
+ENGINE_FLOATS, ENGINE_INTS = 13, 8
+CREATED, SCHEDULED, READY, KV_USAGE, FLOATS = range(ENGINE_FLOATS, ENGINE_FLOATS + 5)
+SERIAL, RUNNING, TTFT = range(ENGINE_INTS, ENGINE_INTS + 3)
+TPOT = TTFT + len(TTFT_BOUNDS) + 1
+STEP_TOKENS = TPOT + len(TPOT_BOUNDS) + 1
+PROMPT_SIZES = STEP_TOKENS + len(STEP_TOKENS_BOUNDS) + 1
+OUTPUT_SIZES = PROMPT_SIZES + len(SIZE_BOUNDS) + 1
+COUNTS = OUTPUT_SIZES + len(SIZE_BOUNDS) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Coming:
+class Coming(NamedTuple):
     """A replica that does not serve yet."""
 
     serial: int
@@ -39,8 +53,7 @@ class Coming:
     scheduled_s: float | None  # None: no node yet
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(NamedTuple):
     """Counters summed over all replicas that ever served, as a metrics store's `sum(increase(...))` gives them."""
 
     prompt_tokens: float
@@ -57,8 +70,7 @@ class Totals:
     tpot: Ints
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """One look at the fleet."""
 
     at_s: float  # of the scrape
@@ -89,89 +101,132 @@ class View:
         return len(self.serial)
 
 
-def look(fleet: Fleet, serials: Ints, kv_tokens: float, spec: int, now_s: float) -> View:
-    """The view at `now_s`; the fleet must have been run up to there."""
-    engines, line = fleet.engines, fleet.line
-    rows = fleet.serving[: line[SERVE_COUNT]].copy()
-    rows.sort()
-    # `take` costs a third of an index by an array: this runs at every scrape of every policy.
-    floats, ints = engines.floats.take(rows, 0), engines.ints.take(rows, 0)
-    waiting = ints[:, WAITING]
-    loading = (fleet.phase == LOADING).nonzero()[0]
-    coming = (
-        ()
-        if not len(loading)
-        else tuple(
+class PageReader:
+    """Reads one fleet: what a scrape of all its pages tells, and the cluster and the gateway beside them."""
+
+    def __init__(self, fleet: Fleet, serials: Ints, kv_tokens: float) -> None:
+        self._fleet, self._serials, self._kv_tokens = fleet, serials, kv_tokens
+        self._copy = bound(_copy, fleet, serials, kv_tokens, *_pages(0))
+
+    def look(self, spec: int, now_s: float) -> View:
+        """The view at `now_s`; the fleet must have been run up to there."""
+        line = self._fleet.line
+        ready = int(line[SERVE_COUNT])
+        floats, counts = _pages(ready)
+        loading = self._copy(self._fleet, self._serials, self._kv_tokens, floats, counts)
+        ours, theirs = floats[:ready], counts[:ready]
+        return View(
+            now_s,
+            spec,
+            theirs[:, SERIAL],
+            ours[:, CREATED],
+            ours[:, SCHEDULED],
+            ours[:, READY],
+            ours[:, :ENGINE_FLOATS],
+            theirs[:, :ENGINE_INTS],
+            theirs[:, TTFT:TPOT],
+            theirs[:, TPOT:STEP_TOKENS],
+            theirs[:, STEP_TOKENS:PROMPT_SIZES],
+            theirs[:, PROMPT_SIZES:OUTPUT_SIZES],
+            theirs[:, OUTPUT_SIZES:],
+            theirs[:, WAITING],
+            theirs[:, RUNNING],
+            ours[:, KV_USAGE],
+            self._kv_tokens,
+            self._coming(now_s) if loading else (),
+            int(line[HELD]),
+            int(line[NEXT]),
+            _totals(floats[ready], counts[ready]),
+        )
+
+    def _coming(self, now_s: float) -> tuple[Coming, ...]:
+        fleet = self._fleet
+        return tuple(
             Coming(
-                int(serials[r]),
+                int(self._serials[r]),
                 float(fleet.created_s[r]),
                 float(fleet.scheduled_s[r]) if fleet.scheduled_s[r] <= now_s else None,
             )
-            for r in loading
+            for r in (fleet.phase == LOADING).nonzero()[0]
         )
-    )
-    return View(
-        now_s,
-        spec,
-        serials.take(rows),
-        fleet.created_s.take(rows),
-        fleet.scheduled_s.take(rows),
-        fleet.ready_s.take(rows),
-        floats,
-        ints,
-        engines.ttft.take(rows, 0),
-        engines.tpot.take(rows, 0),
-        engines.step_tokens.take(rows, 0),
-        engines.prompt_sizes.take(rows, 0),
-        engines.output_sizes.take(rows, 0),
-        waiting,
-        engines.load.take(rows) - waiting,
-        np.minimum(1.0, floats[:, KV] / kv_tokens),
-        kv_tokens,
-        coming,
-        int(line[HELD]),
-        int(line[NEXT]),
-        _totals(fleet),
-    )
 
 
-def _totals(fleet: Fleet) -> Totals:
-    past = fleet.past
-    floats, ints, ttft, tpot = past.floats[0].copy(), past.ints[0].copy(), past.ttft[0].copy(), past.tpot[0].copy()
-    _add(fleet.engines, floats, ints, ttft, tpot)
+def _pages(ready: int) -> tuple[Floats, Ints]:
+    """A row for each replica that serves, and one for the sums."""
+    return np.empty((ready + 1, FLOATS)), np.empty((ready + 1, COUNTS), dtype=np.int64)
+
+
+def _totals(floats: Floats, counts: Ints) -> Totals:
+    sums, numbers = floats.tolist(), counts.tolist()
     return Totals(
-        float(floats[PROMPT_DONE]),
-        float(floats[CACHED_DONE]),
-        float(floats[GENERATED]),
-        float(ints[FINISHED]),
-        float(ints[PREEMPTIONS]),
-        float(ttft.sum()),
-        float(floats[TTFT_S]),
-        float(floats[TPOT_S]),
-        float(floats[ITL_S]),
-        float(floats[ITL_COUNT]),
-        ttft,
-        tpot,
+        sums[PROMPT_DONE],
+        sums[CACHED_DONE],
+        sums[GENERATED],
+        float(numbers[FINISHED]),
+        float(numbers[PREEMPTIONS]),
+        float(sum(numbers[TTFT:TPOT])),
+        sums[TTFT_S],
+        sums[TPOT_S],
+        sums[ITL_S],
+        sums[ITL_COUNT],
+        counts[TTFT:TPOT],
+        counts[TPOT:STEP_TOKENS],
     )
 
 
 @kernel
-def _add_all(engines: Engines, floats: Floats, ints: Ints, ttft: Ints, tpot: Ints) -> None:
-    """Add every replica's counters, a row each, to one row."""
+def _copy(fleet: Fleet, serials: Ints, kv_tokens: float, floats: Floats, counts: Ints) -> int:
+    """Copy a row of every replica that serves, by place, then the sum of all that ever did; gives how many load.
+
+    All in one call: it is made at every scrape of every policy.
+    """
+    engines = fleet.engines
+    row, loading = 0, 0
+    for r in range(fleet.phase.shape[0]):
+        if fleet.phase[r] == LOADING:
+            loading += 1
+        if fleet.phase[r] != SERVING:
+            continue
+        for k in range(ENGINE_FLOATS):
+            floats[row, k] = engines.floats[r, k]
+        floats[row, CREATED] = fleet.created_s[r]
+        floats[row, SCHEDULED] = fleet.scheduled_s[r]
+        floats[row, READY] = fleet.ready_s[r]
+        floats[row, KV_USAGE] = min(1.0, engines.floats[r, KV] / kv_tokens)
+        for k in range(ENGINE_INTS):
+            counts[row, k] = engines.ints[r, k]
+        counts[row, SERIAL] = serials[r]
+        counts[row, RUNNING] = engines.load[r] - engines.ints[r, WAITING]
+        _copy_buckets(engines.ttft, r, counts, row, TTFT)
+        _copy_buckets(engines.tpot, r, counts, row, TPOT)
+        _copy_buckets(engines.step_tokens, r, counts, row, STEP_TOKENS)
+        _copy_buckets(engines.prompt_sizes, r, counts, row, PROMPT_SIZES)
+        _copy_buckets(engines.output_sizes, r, counts, row, OUTPUT_SIZES)
+        row += 1
+    floats[row, :] = 0.0
+    counts[row, :] = 0
+    _add(fleet.past, floats, counts, row)
+    _add(fleet.engines, floats, counts, row)
+    return loading
+
+
+@kernel
+def _copy_buckets(buckets: Ints, r: int, counts: Ints, row: int, first: int) -> None:
+    for k in range(buckets.shape[1]):
+        counts[row, first + k] = buckets[r, k]
+
+
+@kernel
+def _add(engines: Engines, floats: Floats, counts: Ints, row: int) -> None:
+    """Add every place's counters to one row; a place without an engine step has none."""
     for r in range(engines.floats.shape[0]):
-        for k in range(floats.shape[0]):
-            floats[k] += engines.floats[r, k]
-        for k in range(ints.shape[0]):
-            ints[k] += engines.ints[r, k]
-        for k in range(ttft.shape[0]):
-            ttft[k] += engines.ttft[r, k]
-        for k in range(tpot.shape[0]):
-            tpot[k] += engines.tpot[r, k]
-
-
-_add = compiled(_add_all)
-
-
-def alive(fleet: Fleet) -> int:
-    """Replicas that load or serve; what drains or is gone is not counted."""
-    return int((fleet.phase == LOADING).sum() + fleet.line[SERVE_COUNT])
+        if engines.ints[r, STEPS] == 0:
+            continue
+        for k in range(PROMPT_DONE, ENGINE_FLOATS):
+            floats[row, k] += engines.floats[r, k]
+        for k in range(PREEMPTIONS, ENGINE_INTS):
+            counts[row, k] += engines.ints[r, k]
+        for k in range(engines.ttft.shape[1]):
+            counts[row, TTFT + k] += engines.ttft[r, k]
+        for k in range(engines.tpot.shape[1]):
+            counts[row, TPOT + k] += engines.tpot[r, k]

@@ -13,19 +13,16 @@ import numpy as np
 
 from autoscaler.simulation import hpa
 from autoscaler.simulation.engines import NONE, Floats, Ints, new_requests
-from autoscaler.simulation.fleet import LOADING, Fleet, create, new_fleet, restart_counters, retire, run
-from autoscaler.simulation.kernel import compiled
+from autoscaler.simulation.fleet import ALIVE, LOADING, Fleet, create, new_fleet, restart_counters, retire, run
+from autoscaler.simulation.kernel import bound
 from autoscaler.simulation.policy import HpaPolicy, ScalePolicy, TickingPolicy, desired_of_all
 from autoscaler.simulation.scenario import FaultKind, Life, Scenario, billed_s
-from autoscaler.simulation.view import View, alive, look
+from autoscaler.simulation.view import PageReader, View
 
 DRAIN_S = 900.0  # after the scored part nothing scales and nothing comes; what is inside has this long to finish
 SYNC_S = 15.0  # the HPA's
 
 Policy = ScalePolicy | HpaPolicy | TickingPolicy
-
-_run, _create, _retire = compiled(run), compiled(create), compiled(retire)
-_poll, _settle = compiled(hpa.poll), compiled(hpa.settle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,12 @@ class World:
         luck = self._rng.random(len(trace.arrival_s))
         self.fleet: Fleet = new_fleet(requests, scenario.params, room, luck, scenario.routing)
         self.now_s = scenario.from_s
-        self._was_reset = False
+        self._reset_s = self._fault_s(FaultKind.RESET)  # inf: it is over, or never comes
+        self._run_fleet = bound(run, self.fleet, scenario.params, 0.0)
+        self._create_one = bound(create, self.fleet, 0.0, 0.0, 0.0)
+        self._retire = bound(retire, self.fleet, 0, 0.0)
         self._serials: Ints = np.zeros(room, dtype=np.int64)
+        self._pages = PageReader(self.fleet, self._serials, scenario.params.kv_tokens)
         self._serial = 0
         self._lives: list[Life] = []
         self._living: dict[int, Life] = {}  # by place
@@ -72,13 +73,12 @@ class World:
     # --- time and pods -----------------------------------------------------------------------------------------------
 
     def _advance(self, until_s: float) -> None:
-        reset_s = self._fault_s(FaultKind.RESET)
-        if self.now_s <= reset_s < until_s and not self._was_reset:
-            self._was_reset = True
-            _run(self.fleet, self.scenario.params, reset_s)
+        if self.now_s <= self._reset_s < until_s:
+            self._run_fleet(self.fleet, self.scenario.params, self._reset_s)
+            self._reset_s = np.inf
             restart_counters(self.fleet)
         if until_s > self.now_s:
-            _run(self.fleet, self.scenario.params, until_s)
+            self._run_fleet(self.fleet, self.scenario.params, until_s)
             self.now_s = until_s
             if self._onlooker is not None:
                 self._onlooker(self)
@@ -93,7 +93,7 @@ class World:
         return fault is not None and fault.kind is kind and fault.at_s <= at_s < fault.at_s + fault.for_s
 
     def _create(self, node_s: float, start_s: float) -> None:
-        place = _create(self.fleet, self.now_s, node_s, start_s)
+        place = self._create_one(self.fleet, self.now_s, node_s, start_s)
         if place == NONE:  # every place drains: the cluster is full, a later sync tries again
             return
         former = self._living.pop(place, None)
@@ -113,12 +113,16 @@ class World:
         if count != self.spec:
             self.spec = count
             self.steps.append((self.now_s, count))
-        present = alive(self.fleet)
+        present = self._alive()
         for _ in range(count - present):
             self._create(*self.scenario.starts.draw(self._rng))
         if present > count:
             for place in self._removal_order()[: present - count]:
-                _retire(self.fleet, place, self.now_s)
+                self._retire(self.fleet, place, self.now_s)
+
+    def _alive(self) -> int:
+        """Replicas that load or serve; what drains or is gone is not counted."""
+        return int(self.fleet.line[ALIVE])
 
     def _removal_order(self) -> list[int]:
         """Places in the order in which a ReplicaSet takes pods away (kubernetes pkg/controller/controller_utils.go).
@@ -136,7 +140,7 @@ class World:
 
     def look(self) -> View:
         """What a scrape would tell now."""
-        return look(self.fleet, self._serials, self.scenario.params.kv_tokens, self.spec, self.now_s)
+        return self._pages.look(self.spec, self.now_s)
 
     def _clip(self, count: int) -> int:
         return min(self.scenario.max_replicas, max(self.scenario.min_replicas, count))
@@ -196,7 +200,7 @@ class World:
                     continue
                 # The object's own replica count is read when it is written, whatever the age of the pages.
                 wanted = self._clip(policy.decide(_with_spec(view, self.spec), at_s))
-                if wanted != alive(self.fleet):
+                if wanted != self._alive():
                     self._advance(at_s)
                 self.scale_to(wanted)
 
@@ -204,6 +208,8 @@ class World:
         scenario = self.scenario
         keda = policy.keda._replace(min_replicas=scenario.min_replicas, max_replicas=scenario.max_replicas)
         state = hpa.new_keda(keda, self.spec, self.now_s)
+        poll = bound(hpa.poll, keda, state, 0.0, True, True, 0)
+        settle = bound(hpa.settle, keda, state, 0.0, 0, True)
         scrape_s = tick_s = self.now_s
         poll_s = self.now_s + keda.polling_interval_s * self._rng.random()
         sync_s = self.now_s + SYNC_S * self._rng.random()
@@ -229,21 +235,21 @@ class World:
                     scrape_s = tick_s
                     active = ticking.active(view, at_s)
                     if active and not was_active:
-                        spec = _poll(keda, state, at_s, True, True, hpa.BY_PUSH)
+                        spec = poll(keda, state, at_s, True, True, hpa.BY_PUSH)
                     was_active = active
             now_view = _with_spec(view, spec)
             if at_s == poll_s:
                 poll_s += keda.polling_interval_s
                 active = not down and policy.active(now_view, at_s)
-                spec = _poll(keda, state, at_s, active, not down, hpa.BY_POLL)
+                spec = poll(keda, state, at_s, active, not down, hpa.BY_POLL)
             if at_s == sync_s:
                 sync_s += SYNC_S
                 asked = None if down else desired_of_all(policy.metrics(now_view, at_s), now_view, keda)
-                spec = _settle(keda, state, at_s, asked or 0, asked is not None)
+                spec = settle(keda, state, at_s, asked or 0, asked is not None)
             if spec != self.spec:
                 self._advance(at_s)
                 self.scale_to(spec)
 
 
 def _with_spec(view: View, spec: int) -> View:
-    return view if view.spec == spec else replace(view, spec=spec)
+    return view if view.spec == spec else view._replace(spec=spec)

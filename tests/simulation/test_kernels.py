@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoscaler.simulation import fleet as fleets
 from autoscaler.simulation.engines import FINISHED, LLAMA_70B_H100X4, PREEMPTIONS, Params, new_requests
-from autoscaler.simulation.kernel import compiled
+from autoscaler.simulation.kernel import bound, compiled, kernel
 
 
 def play(params: Params, routing: int, *, fast: bool) -> fleets.Fleet:
@@ -88,12 +88,15 @@ def scripts(draw: st.DrawFn) -> Script:
 
 def follow(script: Script, *, fast: bool) -> fleets.Fleet:
     """A fleet made to have the wanted replicas every 3 s: starts, drains, times at zero in which requests are held."""
-    run, create, retire = (compiled(f) if fast else f for f in (fleets.run, fleets.create, fleets.retire))
     rng = np.random.default_rng(script.seed)
     arrival_s = np.cumsum(rng.exponential(1.0 / script.rate_rps, script.count))
     sizes = rng.lognormal(6.0, 1.2, script.count).round(), rng.lognormal(3.5, 1.0, script.count).round()
     requests = new_requests(arrival_s, *sizes)
     fleet = fleets.new_fleet(requests, script.params, 6, rng.random(script.count), script.routing)
+    run, create, retire = fleets.run, fleets.create, fleets.retire
+    if fast:
+        run = bound(run, fleet, script.params, 0.0)
+        create, retire = bound(create, fleet, 0.0, 0.0, 0.0), bound(retire, fleet, 0, 0.0)
     for k, wanted in enumerate(script.wanted):
         run(fleet, script.params, 3.0 * k + 0.5)
         alive = np.nonzero((fleet.phase == fleets.LOADING) | (fleet.phase == fleets.SERVING))[0]
@@ -133,9 +136,26 @@ def test_every_request_of_a_fleet_is_held_inside_or_finished(script: Script) -> 
     finished = int((fleet.requests.finish_s[:came] >= 0.0).sum())
     assert fleet.line[fleets.HELD] + fleet.engines.load.sum() + finished == came
     assert fleet.line[fleets.ROUTED] == came - fleet.line[fleets.HELD]
+    there = (fleet.phase == fleets.LOADING) | (fleet.phase == fleets.SERVING)
+    assert fleet.line[fleets.ALIVE] == there.sum()
     assert (fleet.requests.first_s[came:] < 0.0).all()
     # The counters of every life, present and past, tell of each finished request once.
     assert fleet.engines.ints[:, FINISHED].sum() + fleet.past.ints[0, FINISHED] == finished
     # Nobody takes a request before it is ready or after it was told to drain.
     gone = fleet.phase == fleets.ABSENT
     assert fleet.engines.load[gone].sum() == 0
+
+
+def test_a_kernel_is_bound_for_the_types_it_is_given_and_anew_for_others() -> None:
+    pytest.importorskip("numba", reason="needs the lab extra")
+    assert bound(_total, np.ones(3))(np.full(3, 2.5)) == 7.5
+    assert bound(_total, np.ones(3)) is bound(_total, np.zeros(7))
+    assert bound(_total, np.ones(3, dtype=np.int64))(np.full(3, 2)) == 6
+
+
+@kernel
+def _total(some: np.ndarray) -> float:
+    total = some[0] * 0
+    for k in range(some.shape[0]):
+        total += some[k]
+    return total
