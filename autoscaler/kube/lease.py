@@ -104,9 +104,12 @@ def observe(before: Observed | None, record: LeaseRecord, version: str, now: flo
     return Observed(record, version, before.since_s if same and before is not None else now)
 
 
-def vanished(before: Observed | None) -> Observed | None:
-    """What is known after a read that found no Lease: its last holder still believes in it until its term ends."""
-    return None if before is None else replace(before, version=None)
+def vanished(before: Observed | None, now: float) -> Observed | None:
+    """What is known after a read that found no Lease: its last holder still believes in it until its term ends.
+
+    Counted from now, if it was there before: the holder may have renewed since we looked, up to its deletion.
+    """
+    return before if before is None or before.version is None else replace(before, version=None, since_s=now)
 
 
 def taken(before: Observed | None, identity: str, terms: LeaseTerms, unix_s: float) -> LeaseRecord:

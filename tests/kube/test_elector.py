@@ -219,6 +219,30 @@ def test_a_deleted_lease_is_respected_for_its_term_by_whoever_saw_it() -> None:
     in_virtual_time(story())
 
 
+def test_a_lease_deleted_after_renewals_that_a_candidate_did_not_see_is_respected_for_a_whole_term() -> None:
+    """Two renewals went by while the candidate heard nothing: by the last it had seen, both owned for 2 to 4 s."""
+
+    async def story(after_s: float) -> None:
+        store, loop = LeaseStore(), asyncio.get_running_loop()
+        async with two(store) as (first, second):
+            await asyncio.sleep(after_s)
+            second.link.cut = True
+            for _ in range(2):
+                renewed_s = first.elector._renewed_s
+                while first.elector._renewed_s == renewed_s:
+                    await asyncio.sleep(0.01)
+            store.leases.clear()
+            first.link.cut, second.link.cut = True, False
+            until_s = loop.time() + 20.0
+            while loop.time() < until_s:
+                assert len(owners([first, second])) <= 1
+                await asyncio.sleep(0.01)
+            assert owners([first, second]) == ["second"]
+
+    for tenth in range(0, 20, 4):
+        in_virtual_time(story(0.1 * tenth))
+
+
 def test_an_owner_held_up_longer_than_its_deadline_knows_it_the_moment_it_looks() -> None:
     class Jumping(LoopClock):
         jumped_s = 0.0
