@@ -17,7 +17,7 @@ from loadtests.benchmark import faults
 from loadtests.benchmark.grid import MAIN_LEAD_S, Cell, Extent, Workload, cells
 from loadtests.benchmark.hopeless import BEST
 from loadtests.benchmark.rows import CEILING, FLUID, HINDSIGHT, OURS, Row
-from loadtests.benchmark.runner import GOODPUT_RIVAL, Job, Planned
+from loadtests.benchmark.runner import Job, Planned
 from loadtests.benchmark.verdict import CLOSE, below_bound
 
 # Seconds of processor time: per request of the engine and the score, per simulated hour of the policy's own Python; for
@@ -37,7 +37,6 @@ JOB_S = 90.0
 CUT = 0.5  # of the cost of the runs that may be left is spent; for the estimate only
 # Over the cheapest peer, in the order of trying: a setting that missed what was asked, one that was left.
 MISSED, LEFT = 1.5, 2.0
-KEPT = 2  # settings of a peer
 LOOKS: Mapping[str | None, str] = MappingProxyType({None: "second look", "second look": "third look"})  # at the bound
 
 Place = tuple[str, str, float, int]
@@ -125,27 +124,6 @@ def promise(rows: Iterable[Row], asked: float) -> dict[Setting, float]:
     return {one: (sum(some) + LEFT * (most - len(some))) / most for one, some in over.items()}
 
 
-def without_hope(cell: Cell, rows: Iterable[Row], scope: Scope) -> frozenset[Setting]:
-    """Settings that are not tried at this start, by what they gave at MAIN_LEAD_S in the same trace and fleet.
-
-    A peer keeps, for each attainment asked, the KEPT settings that came nearest to being its best there.
-    """
-    if cell.lead_time_s == MAIN_LEAD_S or scope.whole:
-        return frozenset()
-    main = [row for row in rows if row.cell == (cell.trace, cell.fleet, MAIN_LEAD_S, cell.step_tokens)]
-    if not main:
-        return frozenset()
-    hopeless: set[Setting] = set()
-    promised = [promise(main, asked) for asked in scope.shares(cell)]
-    for name, peer in peers().items():
-        settings = [(name, setting.knobs) for setting in peer.settings]
-        kept: set[Setting] = set()
-        for one in promised:
-            kept.update(sorted(settings, key=lambda setting: one.get(setting, LEFT))[:KEPT])
-        hopeless.update(set(settings) - kept)
-    return frozenset(hopeless)
-
-
 def head_jobs(one: Sized, scope: Scope, done: frozenset[str]) -> Iterator[Job]:
     """The references and ours: what tells of a peer's run whether it is of interest."""
     planned = [Planned(HINDSIGHT, kind="references")]
@@ -160,18 +138,13 @@ def peer_jobs(
     scope: Scope,
     done: frozenset[str],
     promised: Mapping[Setting, float] = MappingProxyType({}),
-    hopeless: frozenset[Setting] = frozenset(),
 ) -> Iterator[Job]:
     """Every setting of every peer once, the promising first; in jobs of about JOB_S."""
     planned: list[Planned] = []
     for name, peer in peers().items():
         if name in scope.policies:
             settings = [setting for setting in peer.settings if setting.default or not scope.extent.is_quick]
-            planned += [
-                Planned(name, setting.knobs, setting.default)
-                for setting in settings
-                if setting.default or name == GOODPUT_RIVAL or (name, setting.knobs) not in hopeless
-            ]
+            planned += [Planned(name, setting.knobs, setting.default) for setting in settings]
     planned.sort(key=lambda p: promised.get((p.policy, p.knobs), LEFT))
     asked = scope.shares(one.cell)
     yield from _packed(one, scope, asked, [p for p in planned if not _is_done(one.cell, p, asked, done)])

@@ -21,7 +21,6 @@ from loadtests.benchmark.plan import (
     later_jobs,
     peer_jobs,
     promise,
-    without_hope,
 )
 from loadtests.benchmark.rows import Row, without_series
 from loadtests.benchmark.runner import Job, Made, run_job
@@ -69,9 +68,7 @@ class Queue:
             some = list(head_jobs(one, scope, done))
             self._open[place] = 1 + len(some)  # the peers are still to be planned
         else:
-            every = self._every()
-            promised, hopeless = promise(every, scope.asked[0]), without_hope(one.cell, every, scope)
-            some = list(peer_jobs(one, scope, done, promised, hopeless))
+            some = list(peer_jobs(one, scope, done, promise(self._every(), scope.asked[0])))
             self._open[place] += len(some) - 1
             if not self._open[place]:
                 self._add_later(place)

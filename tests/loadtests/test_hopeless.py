@@ -18,7 +18,7 @@ from autoscaler.simulation.trace import Trace
 from autoscaler.simulation.world import World
 from loadtests.benchmark.grid import Cell, Extent
 from loadtests.benchmark.hopeless import CHECK_S, Bar, Hopeless, Watch, bars
-from loadtests.benchmark.plan import KEPT, Scope, promise, without_hope
+from loadtests.benchmark.plan import Scope, Sized, peer_jobs, promise
 from loadtests.benchmark.rows import CEILING, HINDSIGHT, OURS, Row
 
 SOME = ("static", "rate-rule", "keda-waiting", "hpa-concurrency")
@@ -93,15 +93,13 @@ def test_the_bar_is_what_the_third_best_peer_pays_and_a_little_less_than_ours_at
     assert bars([one for one in rows if one.policy != OURS], (0.95,)) == ()
 
 
-def test_at_other_starts_a_peer_keeps_its_two_nearest_settings() -> None:
+def test_settings_that_came_near_the_best_of_other_cells_are_tried_first() -> None:
     settings = [("rate-rule", setting.knobs) for setting in peers()["rate-rule"].settings]
     ranked = [row(*settings[0], 0.90, 50.0), row(*settings[1], 0.94, 80.0), row(*settings[2], 0.96, 100.0)]
-    cell = Cell("even", "daily", "large", 300.0, 2048, 1.0, (0.0, 1.0), 8.0)
-    scope = Scope(Path(), Extent(), (0.95, 0.99), (OURS, "rate-rule"), 1)
-    hopeless = without_hope(cell, ranked, scope)
-    assert set(settings) - hopeless == {settings[1], settings[2]}
-    assert KEPT == 2
-    assert without_hope(replace(cell, lead_time_s=120.0), ranked, scope) == frozenset()
-    assert without_hope(cell, ranked, replace(scope, whole=True)) == frozenset()
     promised = promise(ranked, 0.95)
     assert promised[settings[2]] == 1.0 < promised[settings[1]] < promised[settings[0]]
+    cell = Cell("even", "daily", "large", 300.0, 2048, 1.0, (0.0, 1.0), 8.0)
+    scope = Scope(Path(), Extent(), (0.95, 0.99), (OURS, "rate-rule"), 1)
+    planned = [one for job in peer_jobs(Sized(cell, 1.0, 1.0), scope, frozenset(), promised) for one in job.planned]
+    assert [(one.policy, one.knobs) for one in planned[:3]] == [settings[2], settings[1], settings[0]]
+    assert {(one.policy, one.knobs) for one in planned} == set(settings)
