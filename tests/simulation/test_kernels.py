@@ -75,6 +75,7 @@ def scripts(draw: st.DrawFn) -> Script:
         batched_tokens=draw(st.sampled_from([64.0, 512.0, 2048.0])),
         cached_share=draw(st.sampled_from([0.0, 0.25, 0.9])),
         overhead_s=draw(st.sampled_from([0.0, 0.015])),
+        overlap=draw(st.sampled_from([0.0, 0.5, 1.0])),
     )
     return Script(
         draw(st.integers(0, 2**32 - 1)),
