@@ -1,8 +1,9 @@
 """Plain functions and their compiled twins.
 
 Law: a kernel is an ordinary function on arrays, numbers and named tuples of them; `compiled(kernel)` gives its numba
-twin, in which every kernel it calls is compiled too. The demo runs kernels plain and needs no compiler; the simulator
-runs the twins where numba is installed. A test proves both give the same bits.
+twin, in which every kernel it calls is compiled too, `bound(kernel, *like)` the twin for given types. The demo runs
+kernels plain and needs no compiler; the simulator runs the twins where numba is installed. A test proves both give the
+same bits.
 """
 
 from __future__ import annotations
