@@ -15,6 +15,8 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.e2e.binaries import find
 
 HERE = Path(__file__).parent
+COMPILED = "compiled"
+COMPILING_S = 180.0  # the first of them compiles the simulator: 24 s alone, and over 60 beside a build on both cores
 # What one worker does, by folder; all other tests go where there is room. Half of the time is that of tests by clocks
 # that run 10 to 50 times as fast as the real one: a loop that is held up for 0.1 s there has lost seconds, so no two
 # of them run side by side, whatever processes and threads they start.
@@ -22,9 +24,9 @@ TOGETHER = {
     "control": "real time",
     "kube": "real time",
     "service": "real time",
-    "backtest": "compiled",  # else both workers compile the simulator in a clean clone, 30 s each
-    "loadtests": "compiled",
-    "simulation": "compiled",
+    "backtest": COMPILED,  # else both workers compile the simulator in a clean clone, 30 s each
+    "loadtests": COMPILED,
+    "simulation": COMPILED,
     "e2e": "e2e",  # one control plane
 }
 
@@ -33,6 +35,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two for the whole suite; none where files or tests are named: that starts faster, and prints as it goes."""
     whole = not set(config.args) - {str(HERE), *config.getini("testpaths")}
     return 2 if whole and len(os.sched_getaffinity(0)) > 1 else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Time for the compiler, where a test that hangs would else be named after the usual limit."""
+    for item in items:
+        folder, *_ = item.path.relative_to(HERE).parts if HERE in item.path.parents else ("",)
+        if TOGETHER.get(folder) == COMPILED and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(COMPILING_S))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer | None) -> LoadScopeScheduling:
