@@ -14,10 +14,10 @@ Ints = NDArray[np.int64]
 # prompts), prompt tokens left of the request that is partly computed, when the last request left, and counters as on
 # a page.
 NOW, CLOCK, KV, PROMISED, LEFT, LAST_S, PROMPT_DONE, CACHED_DONE, GENERATED, ITL_S, ITL_COUNT, TTFT_S, TPOT_S = range(
-    13
+    FLOAT_COLUMNS := 13
 )
 # Columns of Engines.ints: counts of requests, the request that is partly computed, ends of the waiting line, counters.
-DECODING, PARTIAL, WAITING, HEAD, TAIL, PREEMPTIONS, FINISHED, STEPS = range(8)
+DECODING, PARTIAL, WAITING, HEAD, TAIL, PREEMPTIONS, FINISHED, STEPS = range(INT_COLUMNS := 8)
 
 NONE = -1
 # vLLM 0.32's own bounds, in part; the last bucket of each row of counts is +Inf.
@@ -98,8 +98,8 @@ def new_requests(arrival_s: Floats, prompt_tokens: Floats, output_tokens: Floats
 def new_engines(params: Params, replicas: int = 1, now_s: float = 0.0) -> Engines:
     """Idle engines."""
     engines = Engines(
-        np.zeros((replicas, 13)),
-        np.zeros((replicas, 8), dtype=np.int64),
+        np.zeros((replicas, FLOAT_COLUMNS)),
+        np.zeros((replicas, INT_COLUMNS), dtype=np.int64),
         np.full(replicas, np.inf),
         np.zeros(replicas, dtype=np.int64),
         np.zeros((replicas, params.sequences)),

@@ -13,7 +13,9 @@ import numpy as np
 from autoscaler.simulation.engines import (
     CACHED_DONE,
     FINISHED,
+    FLOAT_COLUMNS,
     GENERATED,
+    INT_COLUMNS,
     ITL_COUNT,
     ITL_S,
     KV,
@@ -35,9 +37,8 @@ from autoscaler.simulation.fleet import HELD, LOADING, NEXT, SERVE_COUNT, SERVIN
 from autoscaler.simulation.kernel import bound, kernel
 
 # Columns of what a look copies: the engines' own first, then what is known beside them; buckets side by side.
-ENGINE_FLOATS, ENGINE_INTS = 13, 8
-CREATED, SCHEDULED, READY, KV_USAGE, FLOATS = range(ENGINE_FLOATS, ENGINE_FLOATS + 5)
-SERIAL, RUNNING, TTFT = range(ENGINE_INTS, ENGINE_INTS + 3)
+CREATED, SCHEDULED, READY, KV_USAGE, FLOATS = range(FLOAT_COLUMNS, FLOAT_COLUMNS + 5)
+SERIAL, RUNNING, TTFT = range(INT_COLUMNS, INT_COLUMNS + 3)
 TPOT = TTFT + len(TTFT_BOUNDS) + 1
 STEP_TOKENS = TPOT + len(TPOT_BOUNDS) + 1
 PROMPT_SIZES = STEP_TOKENS + len(STEP_TOKENS_BOUNDS) + 1
@@ -122,8 +123,8 @@ class PageReader:
             ours[:, CREATED],
             ours[:, SCHEDULED],
             ours[:, READY],
-            ours[:, :ENGINE_FLOATS],
-            theirs[:, :ENGINE_INTS],
+            ours[:, :FLOAT_COLUMNS],
+            theirs[:, :INT_COLUMNS],
             theirs[:, TTFT:TPOT],
             theirs[:, TPOT:STEP_TOKENS],
             theirs[:, STEP_TOKENS:PROMPT_SIZES],
@@ -187,13 +188,13 @@ def _copy(fleet: Fleet, serials: Ints, kv_tokens: float, floats: Floats, counts:
             loading += 1
         if fleet.phase[r] != SERVING:
             continue
-        for k in range(ENGINE_FLOATS):
+        for k in range(FLOAT_COLUMNS):
             floats[row, k] = engines.floats[r, k]
         floats[row, CREATED] = fleet.created_s[r]
         floats[row, SCHEDULED] = fleet.scheduled_s[r]
         floats[row, READY] = fleet.ready_s[r]
         floats[row, KV_USAGE] = min(1.0, engines.floats[r, KV] / kv_tokens)
-        for k in range(ENGINE_INTS):
+        for k in range(INT_COLUMNS):
             counts[row, k] = engines.ints[r, k]
         counts[row, SERIAL] = serials[r]
         counts[row, RUNNING] = engines.load[r] - engines.ints[r, WAITING]
@@ -222,9 +223,9 @@ def _add(engines: Engines, floats: Floats, counts: Ints, row: int) -> None:
     for r in range(engines.floats.shape[0]):
         if engines.ints[r, STEPS] == 0:
             continue
-        for k in range(PROMPT_DONE, ENGINE_FLOATS):
+        for k in range(PROMPT_DONE, FLOAT_COLUMNS):
             floats[row, k] += engines.floats[r, k]
-        for k in range(PREEMPTIONS, ENGINE_INTS):
+        for k in range(PREEMPTIONS, INT_COLUMNS):
             counts[row, k] += engines.ints[r, k]
         for k in range(engines.ttft.shape[1]):
             counts[row, TTFT + k] += engines.ttft[r, k]

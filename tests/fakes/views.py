@@ -8,6 +8,8 @@ import numpy as np
 
 from autoscaler.core.records import Objective
 from autoscaler.simulation.engines import (
+    FLOAT_COLUMNS,
+    INT_COLUMNS,
     KV,
     LLAMA_70B_H100X4,
     SIZE_BOUNDS,
@@ -77,7 +79,7 @@ def view(
 ) -> View:
     """A view of `len(waiting)` replicas that serve and `coming` that load."""
     count = len(waiting)
-    floats = np.zeros((count, 13))
+    floats = np.zeros((count, FLOAT_COLUMNS))
     usage = np.array(kv_usage if kv_usage is not None else [0.0] * count, dtype=float)
     floats[:, KV] = usage * kv_tokens
     return View(
@@ -88,7 +90,7 @@ def view(
         scheduled_s=np.zeros(count),
         ready_s=np.zeros(count),
         floats=floats,
-        ints=np.zeros((count, 8), dtype=np.int64),
+        ints=np.zeros((count, INT_COLUMNS), dtype=np.int64),
         ttft=np.zeros((count, len(TTFT_BOUNDS) + 1), dtype=np.int64),
         tpot=np.zeros((count, len(TPOT_BOUNDS) + 1), dtype=np.int64),
         step_tokens=np.zeros((count, len(STEP_TOKENS_BOUNDS) + 1), dtype=np.int64),
