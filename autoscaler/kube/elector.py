@@ -3,7 +3,7 @@
 The law: a replica that cannot renew stops owning before another may begin. `is_owner` is worked out from the clock
 whenever it is asked, so an event loop that was held up cannot make it a lie. (A Lease object deleted by hand lets a
 replica that never saw whose it was, because it starts at that moment or looked last when it was nobody's, begin while
-the old owner still has up to `renew_deadline_s`.)
+the old owner still has up to `renew_deadline_s`; so does one deleted again before a candidate saw it made anew.)
 
 Where the API server itself says that we may not use the Lease (403, and only then: one that does not answer may let
 others use it), a replica that hears no owner for a whole term plans alone: a missing rule must not stop scaling.
